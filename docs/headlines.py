@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from engram.lab.report import place_of
-from engram.papers import Headline, Paper, judgement, outcome, overview, statement_and_criterion
+from engram.papers import Headline, Paper, caveat, judgement, outcome, overview, statement_and_criterion
 from engram.verdicts import Judgements
 
 TONES = {
@@ -35,7 +35,7 @@ def overview_page(papers: tuple[Paper, ...], found: Judgements) -> str:
     for paper in papers:
         lines = ["| Headline | Verdict | Tried as |", "|---|---|---|"]
         for headline in paper.headlines:
-            but = f"<br>*Caveat: {escape(headline.caveat)}*" if headline.but else ""
+            but = f"<br>*Caveat: {escape(caveat(headline, found))}*" if headline.but else ""
             tried = f"*{headline.tried}*: {escape(headline.how or headline.why_not)}".removesuffix(": ")
             lines.append(f"| {escape(headline.says)}{but} | {chip(headline, found)} | {tried} |")
         of_paper = "\n".join(lines)
@@ -54,7 +54,7 @@ def page(paper: Paper, found: Judgements) -> str:
         if headline.why_not:
             parts.append(f"Why not{' as published' * (headline.tried != 'not tried')}: {escape(headline.why_not)}")
         if headline.but:
-            parts.append(f"**Caveat**: {escape(headline.caveat)}")
+            parts.append(f"**Caveat**: {escape(caveat(headline, found))}")
         if headline.cited:  # the pages of experiments have these claims too, and are searched
             table = claims_table(headline, found)
             parts.append(f'<div class="rows" markdown="1" data-search-exclude="true">\n\n{table}\n\n</div>')
@@ -70,7 +70,7 @@ def claims_table(headline: Headline, found: Judgements) -> str:
         experiment, _, claim_id = claim.partition("/")
         judged = judgement(headline, claim, found)
         statement, criterion = statement_and_criterion(claim, found)
-        role = "against: " * (claim in headline.against) + "caveat: " * (claim in headline.said)
+        role = "against: " * (claim in headline.against) + "caveat: " * (claim in headline.limits)
         ours = f"{judged.value}; {judged.seeds} seeds" if judged and judged.value else ""
         place = place_of(experiment, headline.preset if judged else "laptop")
         address = f"../gallery/{experiment}.html#claim-{place}-{claim_id}"

@@ -13,12 +13,12 @@ from typing import get_args
 import pytest
 
 import engram
+from engram.lab import record_files
 from engram.lab.choice import at_ends
-from engram.lab.experiment import SAID
-from engram.lab.record_files import as_text, is_current, record_path
+from engram.lab.record_files import answer_in_words, as_text, is_current, record_path
 from engram.papers import Headline, Paper
 from engram.recording import pictures, tables
-from engram.verdicts import BAD, FILE, Verdict, as_json, index_in
+from engram.verdicts import BAD, FILE, Verdict, as_json, cited, index_in
 
 ROOT = Path(__file__).parents[1]
 spec = importlib.util.spec_from_file_location("campaigns", ROOT / "docs" / "campaigns.py")
@@ -26,6 +26,7 @@ campaigns = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(campaigns)
 
 
+TYPED = re.compile(r"\[[\w./+=-]+:\s+(holds|fails|agrees|is open)\]")
 # Changed since they were recorded: their runs take hours, and come one after another.
 WAITING: set[str] = set()
 UNRECORDED: set[str] = set()
@@ -72,21 +73,40 @@ def test_no_arm_of_a_record_chose_at_an_end_of_its_grid_that_is_no_bound(name):
 @pytest.mark.parametrize("name", CURRENT)
 def test_an_answer_says_what_the_record_says(name):
     experiment = engram.registry.get("experiments", name)
-    said = experiment.answered
-    tags = re.findall(r"\[([^\]]*?):\s", experiment.answer)
-    assert (set(tags), len(tags)) == (set(said), experiment.answer.count("[")), "holds, fails and is open are verdicts"
+    assert not TYPED.search(" ".join(experiment.answer.split())), "verdicts are set in from the index"
     verdicts: dict[str, str] = {}  # of the smallest preset that tests a claim
     for run in tables.recorded(name).values():
         tested = [judged for judged in run.claims() if judged.verdict != "not testable here"]
-        verdicts = {judged.claim.id: judged.verdict for judged in tested} | verdicts
+        verdicts = {judged.claim.id: judged.corrected for judged in tested} | verdicts
     words = {**dict.fromkeys(BAD, "fails"), "undecided": "is open"}
-    assert set(said) <= set(verdicts)
-    assert said == {claim: words.get(verdicts[claim], "holds") for claim in said}
+    said = re.findall(r"\[([^\]]*?): ([^\]]*)\]", answer_in_words(experiment))
+    assert {claim for claim, _ in said} <= set(cited(experiment.answer)) <= set(verdicts)
+    assert said == [(claim, words.get(verdicts[claim], "holds")) for claim, _ in said]
+
+
+def test_no_verdict_is_typed():
+    files = [path for path in (ROOT / "src").rglob("*") if path.suffix in (".py", ".toml")]
+    assert [path for path in files if TYPED.search(path.read_text(encoding="utf-8"))] == []
+    assert TYPED.search(f"It learns [it-learns: {'holds'}]")
+
+
+def test_an_answer_turns_with_a_verdict_and_its_number(monkeypatch):
+    experiment = engram.registry.get("experiments", tables.README_FIGURE)
+    said = "with {} wrong bits [plastic-learns: {}],"
+    assert said.format("1.5 %", "holds") in answer_in_words(experiment)
+    index = index_in(tables.RECORDS)
+    of = (experiment.name, "laptop", "plastic-learns")
+    turned = index.judgements[of]._replace(verdict="disagrees", corrected="disagrees", ours=0.25)
+    judgements = {**index.judgements, of: turned}
+    monkeypatch.setattr(record_files, "index_in", lambda folder: index._replace(judgements=judgements))
+    assert said.format("25.0 %", "fails") in answer_in_words(experiment)
+    del judgements[of], judgements[experiment.name, "large", "plastic-learns"]
+    assert said.format("(not judged)", "is not judged") in answer_in_words(experiment)
 
 
 @pytest.mark.parametrize("name", CURRENT)
 def test_an_answer_is_three_to_five_sentences(name):
-    text = " ".join(SAID.sub("", engram.registry.get("experiments", name).answer).split())
+    text = re.sub(r"\[[^\]]*\]", "", answer_in_words(engram.registry.get("experiments", name)))
     sentences = re.split(r"(?<=[.!?]) (?=[A-Z])", text)
     assert 3 <= len(sentences) <= 5, sentences
     assert all(sentence.endswith(".") for sentence in sentences)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -26,6 +27,8 @@ Verdict = Literal[
 GOOD = ("reproduced", "agrees", "holds")
 BAD = ("not reproduced", "disagrees", "fails")
 FILE = "index.json"
+CITED = re.compile(r"\{([\w.+=/-]+)(?::([^{}]*))?\}")
+NUMBER = re.compile(r"(-?)(0?)(?:\.(0+))?( %)?")
 
 
 def counted(verdicts: Mapping[str, int], untried: int = 0) -> str:
@@ -90,6 +93,11 @@ class Judgement(NamedTuple):
             return ""
         interval = "" if self.low is None or self.high is None else f" [{self.low:.3g}, {self.high:.3g}]"
         return f"{self.ours:.3g}{interval}"
+
+    @property
+    def word(self) -> str:
+        """The verdict that counts, in a sentence: ``holds``, ``fails`` or ``is open``."""
+        return "fails" if self.corrected in BAD else "is open" if self.corrected == "undecided" else "holds"
 
     @property
     def said(self) -> str:
@@ -163,3 +171,69 @@ def as_json(index: Index) -> dict[str, object]:
         of_preset = claims.setdefault(row.experiment, {}).setdefault(row.preset, {})
         of_preset[row.claim] = dict(zip(row._fields[3:], row[3:], strict=True))
     return {"tests": index.tests, "largest": index.largest, "claims": claims}
+
+
+def cited(text: str) -> tuple[str, ...]:
+    """The claims that a text cites, each once.
+
+    Args:
+        text: Prose in which ``{claim}`` stands for the verdict on a claim, and ``{claim:0.00}`` for its value, as the
+            pattern of digits shows it: ``.00`` without the zero before the point, ``0.0 %`` in percent, ``-0.00`` with
+            the other sign.
+
+    Raises:
+        ValueError: A brace belongs to no citation, or a pattern is none of these.
+
+    Examples:
+        >>> cited("It learns {learns}, with an accuracy of {learns:0 %} {is-accurate}")
+        ('learns', 'is-accurate')
+    """
+    if "{" in (rest := CITED.sub("", text)) or "}" in rest:
+        raise ValueError(f"text = {text!r}: expected a claim in each pair of braces, as in {{claim}} or {{claim:0.00}}")
+    for claim, pattern in CITED.findall(text):
+        if not NUMBER.fullmatch(" ".join(pattern.split())):
+            raise ValueError(f"{{{claim}:{pattern}}}: expected a pattern of digits, such as 0.00, .00, 0.0 % or -0.00")
+    return tuple(dict.fromkeys(claim for claim, _ in CITED.findall(text)))
+
+
+def with_verdicts(text: str, judged: Mapping[str, Judgement], cite: Callable[[str, str], str]) -> str:
+    """A text with verdicts and values in place of the claims that it cites.
+
+    Args:
+        text: As for ``cited``.
+        judged: The judged claims, by their names in the text; of another one it says that it is not judged.
+        cite: What stands for a verdict, given the name of the claim and ``holds``, ``fails`` or ``is open``.
+
+    Examples:
+        >>> learns = recorded_verdicts()["pattern-completion", "laptop", "plastic-learns"]
+        >>> text = "It is wrong in {learns:0.0 %} of the bits {learns}."
+        >>> with_verdicts(text, {"learns": learns}, lambda claim, word: f"({word})")
+        'It is wrong in 1.5 % of the bits (holds).'
+    """
+
+    def set_in(match: re.Match[str]) -> str:
+        claim, pattern = match.groups()
+        row = judged.get(claim)
+        if pattern is None:
+            return cite(claim, "is not judged" if row is None else row.word)
+        return "(not judged)" if row is None or row.ours is None else in_digits(row.ours, " ".join(pattern.split()))
+
+    return CITED.sub(set_in, text)
+
+
+def in_digits(value: float, pattern: str) -> str:
+    """A number as a pattern of digits shows it.
+
+    Args:
+        value: The number.
+        pattern: As for ``cited``.
+
+    Examples:
+        >>> [in_digits(0.473, pattern) for pattern in ("0.00", ".00", "0 %", "-0.0")]
+        ['0.47', '.47', '47 %', '-0.5']
+    """
+    match = NUMBER.fullmatch(pattern)
+    assert match is not None, "`cited` has refused it"
+    minus, zero, decimals, percent = match.groups()
+    shown = f"{value * (-1 if minus else 1) * (100 if percent else 1):.{len(decimals or '')}f}"
+    return (shown if zero else re.sub(r"^(-?)0\.", r"\1.", shown)) + (percent or "")

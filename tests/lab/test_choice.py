@@ -21,6 +21,7 @@ from engram.lab.last_run import COLUMNS
 from engram.lab.record_files import as_record, from_record
 from engram.lab.report import as_html, section
 from engram.lab.results import TrialResult
+from engram.verdicts import cited
 
 
 @pytest.fixture
@@ -172,8 +173,8 @@ def test_choices_are_kept_with_the_trial_and_said_beside_the_claims(tmp_path):
 def test_an_answer_names_claims_with_their_verdicts():
     experiment = engram.registry.get("experiments", "pattern-completion")
     first = experiment.claims[0].id
-    answered = replace(experiment, answer=f"It does <so> [{first}: holds], at\n    a cost.")
-    assert answered.answered == {first: "holds"}
+    answered = replace(experiment, answer=f"It does <so> {{{first}}}, at\n    a cost.")
+    assert cited(answered.answer) == (first,)
     link = f'<a class="said" href="#claim-pattern-completion-{first}" title="{first}">(holds)</a>'
     results = results_of(answered)
     assert link not in as_html(section(answered, results)), "the answer is that of our recorded run"
@@ -181,7 +182,7 @@ def test_an_answer_names_claims_with_their_verdicts():
     assert f"Our recorded run: It does &lt;so&gt; {link}, at a cost." in page
     assert f'id="claim-pattern-completion-{first}"' in page, "where claims of several experiments are on one page"
     with pytest.raises(ValueError, match=f"answer = 'nothing': expected one of '{first}'"):
-        replace(experiment, answer="It does [nothing: holds].")
+        replace(experiment, answer="It does {nothing}.")
 
 
 def results_of(experiment: Experiment) -> Results:

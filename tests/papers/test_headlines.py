@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from engram import registry
-from engram.papers import Headline, find, judgement, papers
+from engram.papers import Headline, caveat, find, judgement, limits, papers
 from engram.papers.headlines import read
-from engram.verdicts import BAD, recorded_verdicts
+from engram.verdicts import Judgement, recorded_verdicts
 
 SYSTEMS = [
     "Differentiable plasticity",
@@ -58,7 +58,7 @@ def test_a_headline_names_claims_and_presets_that_exist():
             name, _, claim_id = claim.partition("/")
             claims = {of.id: of for of in registry.get("experiments", name).claims}
             assert claim_id in claims, f"{paper.name}: {claim}"
-            if claim not in headline.said:
+            if claim not in headline.limits:
                 assert headline.preset in registry.get("experiments", name).presets, f"{paper.name}: {claim}"
                 assert claims[claim_id].is_judged_at(headline.preset), f"{claim} is not judged at {headline.preset}"
 
@@ -77,21 +77,27 @@ def test_what_was_tried_was_judged_and_nothing_else():
             assert not {"reproduced", "not reproduced"} & verdicts, f"{paper.name}: {headline.says}"
 
 
-def verdict_on(headline: Headline, claim: str) -> str:
-    """The corrected verdict in the record of the headline's preset, else in the first that judges the claim."""
-    presets = (headline.preset, *registry.get("experiments", claim.partition("/")[0]).presets)
-    rows = [judgement(replace(headline, preset=preset), claim, recorded_verdicts()) for preset in presets]
-    return next(row.corrected for row in rows if row is not None)
-
-
-def test_what_limits_a_result_is_what_the_records_say():
+def test_what_limits_a_result_says_what_the_records_say():
+    index = recorded_verdicts()
     for paper, headline in ALL:
-        assert bool(headline.said) == bool(headline.but), f"{paper.name}: {headline.but!r} cites no claim"
-        assert "[" not in headline.caveat
-        for claim, said in headline.said.items():
-            verdict = verdict_on(headline, claim)
-            is_said = {"fails": verdict in BAD, "is open": verdict == "undecided"}
-            assert is_said.get(said, verdict not in (*BAD, "undecided")), f"{paper.name}: {claim}: {verdict}"
+        assert bool(headline.limits) == bool(headline.but), f"{paper.name}: {headline.but!r} cites no claim"
+        assert list(limits(headline, index)) == [*headline.limits], "each is judged"
+        for claim, row in limits(headline, index).items():
+            presets = (headline.preset, *registry.get("experiments", claim.partition("/")[0]).presets)
+            rows = [judgement(replace(headline, preset=preset), claim, index) for preset in presets]
+            assert row == next(row for row in rows if row is not None)
+
+
+def test_a_caveat_turns_with_the_verdict_that_it_cites():
+    headline = Headline(**MINIMAL, but="It does without {e/c}, at a cost of {e/c:0.0}")
+    row = Judgement("e", "laptop", "c", "s", ">= 0", "", 1.04, 0.9, 1.2, 5, "agrees", "agrees", 0)
+    for verdict, word in (("agrees", "holds"), ("disagrees", "fails"), ("undecided", "is open")):
+        found = {("e", "laptop", "c"): row._replace(corrected=verdict)}
+        assert caveat(headline, found) == f"It does without [c: {word}], at a cost of 1.0"
+    assert caveat(headline, {}) == "It does without [c: is not judged], at a cost of (not judged)"
+    large = row._replace(preset="large", corrected="fails")
+    assert limits(headline, {large[:3]: large, row[:3]: row}) == {"e/c": row}, "that of the headline's preset counts"
+    assert limits(replace(headline, preset="large"), {large[:3]: large, row[:3]: row}) == {"e/c": large}
 
 
 @pytest.mark.parametrize(
@@ -102,6 +108,9 @@ def test_what_limits_a_result_is_what_the_records_say():
         ({"claims": ()}, r"claims = \[\]"),
         ({"how": ""}, "how = ''.*expected what is smaller"),
         ({"tried": "not tried"}, "why_not = ''.*expected a reason"),
+        ({"but": "Not {so}"}, "claim 'so'.*expected experiment/claim-id"),
+        ({"but": "Not {a/b:x}"}, "{a/b:x}: expected a pattern of digits"),
+        ({"but": "Not {a/b"}, "expected a claim in each pair of braces"),
         ({"why_not": "no time"}, "why_not = 'no time'.*expected to begin with theory"),
     ],
 )

@@ -175,6 +175,7 @@ def show(command: Show) -> None:
     from engram.lab.claim import OWNERS
     from engram.lab.experiment import find_experiment
     from engram.lab.plan import device_of, expected_time
+    from engram.lab.record_files import answer_in_words
     from engram.lab.times import of_preset
 
     experiment = find_experiment(command.name)
@@ -187,7 +188,7 @@ def show(command: Show) -> None:
     console = out()
     console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]\n")
     if experiment.answer:
-        console.print(f"Our recorded run: {escape(' '.join(experiment.answer.split()))}\n")
+        console.print(f"Our recorded run: {escape(answer_in_words(experiment))}\n")
     if instead := instead_of_absent_data(experiment):
         console.print(f"Data: {escape(instead)}\n")
     presets = []

@@ -16,8 +16,10 @@ from engram.papers import (
     Headline,
     Outcome,
     Paper,
+    caveat,
     find,
     judgement,
+    limits,
     outcome,
     overview,
     papers,
@@ -81,8 +83,8 @@ def _headline_values(headline: Headline, found: Judgements) -> dict[str, Any]:
         "tried": headline.tried,
         "how": headline.how,
         "why_not": headline.why_not,
-        "caveat": headline.caveat,
-        "but_claims": headline.said,
+        "caveat": caveat(headline, found),
+        "but_claims": {claim: row.word for claim, row in limits(headline, found).items()},
         "preset": headline.preset,
         "claims": [_claim_values(headline, claim, found) for claim in (*headline.claims, *headline.against)],
     }
@@ -112,7 +114,7 @@ def _print_all(console: Output, of: Sequence[Paper], found: Judgements) -> None:
         columns = [Column(title, ratio=ratio) for title, ratio in zip(titles, ratios, strict=False)]
         grid = Table(*columns, box=None, expand=True, pad_edge=False, show_header=not number)
         for headline in paper.headlines:
-            says = escape(headline.says) + f"\n[dim]caveat: {escape(headline.caveat)}[/]" * bool(headline.but)
+            says = escape(headline.says) + f"\n[dim]caveat: {escape(caveat(headline, found))}[/]" * bool(headline.but)
             tried, verdict = _tried(headline, full=console.width >= WIDE), _colored(outcome(headline, found))
             if console.width >= LEAST:
                 grid.add_row(says, verdict, escape(tried))
@@ -145,7 +147,7 @@ def _print_paper(console: Output, paper: Paper, found: Judgements, *, first: boo
         lines = {
             "tried as": headline.tried + f": {headline.how}" * bool(headline.how),
             "why not" if headline.tried == "not tried" else "why not as published": headline.why_not,
-            "caveat": headline.caveat,
+            "caveat": caveat(headline, found),
         }
         grid = Table.grid(padding=(0, 2, 0, 0))
         for name, text in lines.items():
@@ -156,7 +158,7 @@ def _print_paper(console: Output, paper: Paper, found: Judgements, *, first: boo
         for claim in headline.cited:
             judged = judgement(headline, claim, found)
             statement, criterion = statement_and_criterion(claim, found)
-            role = "against: " * (claim in headline.against) + "caveat: " * (claim in headline.said)
+            role = "against: " * (claim in headline.against) + "caveat: " * (claim in headline.limits)
             numbers = f"{judged.value}; {judged.seeds} seeds" if judged and judged.value else ""
             about = f"{escape(statement)} [dim]({escape(claim)})[/]"
             verdict = role + (judged.said if judged else NOT_JUDGED)

@@ -309,10 +309,10 @@ experiment = Experiment(
     headline="return",
     tasks=tasks,
     answer="""Within a lifetime of 5,000 steps, tabular Q-learning finds the better of two arms anew in each episode
-    [a-table-finds-the-better-arm: holds], adapts in the two-step task [a-table-adapts-in-two-steps: holds] and learns
-    random meta-tasks [a-table-learns-random-tasks: holds]. Episodic control keeps a pole up twice as long as Q-learning
-    [episodes-before-a-table: holds] and nearly four times as long as an online LSTM [networks-are-slow: holds], but
-    loses half of this when actuators are swapped [exchanged-actuators-cost: holds]. In a maze of dead ends the LSTM
-    finds the goal in half of the episodes, a table hardly ever [networks-find-the-goal: holds]. So begin with a table,
-    and use an episodic memory if there are many states.""",
+    {a-table-finds-the-better-arm}, adapts in the two-step task {a-table-adapts-in-two-steps} and learns random
+    meta-tasks {a-table-learns-random-tasks}. Episodic control keeps a pole up twice as long as Q-learning
+    {episodes-before-a-table} and nearly four times as long as an online LSTM {networks-are-slow}, but loses half of
+    this when actuators are swapped {exchanged-actuators-cost}. In a maze of dead ends the LSTM finds the goal in half
+    of the episodes, a table hardly ever {networks-find-the-goal}. So begin with a table, and use an episodic memory if
+    there are many states.""",
 )

@@ -264,12 +264,12 @@ experiment = Experiment(
     headline="wrong",
     revision=2,
     tasks=tasks,
-    answer="""Hebb's rule stores 0.13 random patterns per unit at 1.6 % errors, as theory predicts (0.138)
-    [hebb-holds-0.138: holds]. From cues with a tenth of the units flipped, the pseudo-inverse rule recalls 3.6 times as
-    many patterns as Hebb's rule [pseudo-inverse-before-hebb: holds]. Patterns that come in families ruin Hebb's rule
-    [families-ruin-hebb: holds] but not the pseudo-inverse [but-not-the-pseudo-inverse: holds]. In bits per synapse, a
-    network with an exponential energy is ahead of both, since it keeps a table of what it stored
-    [tables-before-synapses: holds]; with few patterns, it also recalls them from more noise
-    [steep-energies-reach-further: holds]; with 1,000 units in place of 200 every verdict is the same. So use a table if
-    you can, the pseudo-inverse if patterns are similar, and Hebb's rule if learning must be local.""",
+    answer="""Hebb's rule stores {hebb-holds-0.138:0.00} random patterns per unit at 1.6 % errors, as theory predicts
+    (0.138) {hebb-holds-0.138}. From cues with a tenth of the units flipped, the pseudo-inverse rule recalls
+    {pseudo-inverse-before-hebb:0.0} times as many patterns as Hebb's rule {pseudo-inverse-before-hebb}. Patterns that
+    come in families ruin Hebb's rule {families-ruin-hebb} but not the pseudo-inverse {but-not-the-pseudo-inverse}. In
+    bits per synapse, a network with an exponential energy is ahead of both, since it keeps a table of what it stored
+    {tables-before-synapses}; with few patterns, it also recalls them from more noise {steep-energies-reach-further};
+    with 1,000 units in place of 200 every verdict is the same. So use a table if you can, the pseudo-inverse if
+    patterns are similar, and Hebb's rule if learning must be local.""",
 )

@@ -232,12 +232,12 @@ experiment = Experiment(
     headline="accuracy",
     tasks=tasks,
     answer="""A network that modulates its plasticity learns which new cue is rewarded, with every seed: its accuracy is
-    93 % [modulated-learns: holds]. Without modulation networks stay at chance, 50 %, plastic or not, in all seeds but
-    one of a plastic network [non-modulated-fail: holds], so within this training the task needs modulation
-    [modulation-matters: holds]; retroactive modulation works too, with 92 % [retroactive-learns: holds]. When rewards
-    are late, training makes the eligibility trace about as short as a step [late-trace-lasts-a-step: holds], so that it
-    does not gain .2 over a trace of one step [eligibility-bridges-a-delay: fails]; 85 % is reached in 16 of 20 seeds
-    [late-rewards-are-learned: holds]. Cues that stay the same are learned sooner by 3 points on average, too close to
-    the required 5 to decide [fixed-cues-are-learned-sooner: is open]. So if a network has to learn from reward what a
-    stimulus means, let it modulate its own plasticity; the simple form, without a long trace, is enough here.""",
+    {modulated-learns:0 %} {modulated-learns}. Without modulation networks stay at chance, 50 %, plastic or not, in all
+    seeds but one of a plastic network {non-modulated-fail}, so within this training the task needs modulation
+    {modulation-matters}; retroactive modulation works too, with 92 % {retroactive-learns}. When rewards are late,
+    training makes the eligibility trace about as short as a step {late-trace-lasts-a-step}, so that it does not gain .2
+    over a trace of one step {eligibility-bridges-a-delay}; 85 % is reached in 16 of 20 seeds
+    {late-rewards-are-learned}. Cues that stay the same are learned sooner by 3 points on average, too close to the
+    required 5 to decide {fixed-cues-are-learned-sooner}. So if a network has to learn from reward what a stimulus
+    means, let it modulate its own plasticity; the simple form, without a long trace, is enough here.""",
 )

@@ -292,14 +292,15 @@ experiment = Experiment(
     headline="error",
     tasks=tasks,
     check_requirements=check_requirements,
-    answer="""On crops of 8 x 8 pixels from an unseen part of the photographs the error of a plastic network is 0.48
-    times that of a non-plastic one [plastic-completes-new-images: holds], on 16 x 16 pixels 0.58 times
-    [plastic-completes-new-images-large: holds], each at its best rate; on 32 x 32 pixels of CIFAR-10, with two million
-    parameters, the published rate and a quarter of the published updates (preset large), 0.31 times. A single
-    plasticity coefficient gives most of the gain, with 0.60 times the error without plasticity in training
-    [homogeneous-beats-non-plastic: holds] and 0.65 times on the larger images [homogeneous-beats-non-plastic-large:
-    holds]; one for each connection reduces the error by another 15 % [connection-beats-homogeneous: holds] and 16 %
-    [connection-beats-homogeneous-large: holds]. So if a recurrent network has to complete images that it has seen only
-    a few times, make it plastic, and give each connection its own coefficient: images have structure that
-    random patterns lack.""",
+    answer="""On crops of 8 x 8 pixels from an unseen part of the photographs the error of a plastic network is
+    {plastic-completes-new-images:0.00} times that of a non-plastic one {plastic-completes-new-images}, on 16 x 16
+    pixels {plastic-completes-new-images-large:0.00} times {plastic-completes-new-images-large}, each at its best rate;
+    on 32 x 32 pixels of CIFAR-10, with two million parameters, the published rate and a quarter of the published
+    updates (preset large), 0.31 times. A single plasticity coefficient gives most of the gain, with
+    {homogeneous-beats-non-plastic:0.00} times the error without plasticity in training {homogeneous-beats-non-plastic}
+    and {homogeneous-beats-non-plastic-large:0.00} times on the larger images {homogeneous-beats-non-plastic-large}; one
+    for each connection reduces the error by another 15 % {connection-beats-homogeneous} and 16 %
+    {connection-beats-homogeneous-large}. So if a recurrent network has to complete images that it has seen only a few
+    times, make it plastic, and give each connection its own coefficient: images have structure that random patterns
+    lack.""",
 )

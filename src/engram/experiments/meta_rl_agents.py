@@ -363,16 +363,16 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="reward",
-    answer="""In unseen random tasks an LSTM gains 35 % of what an oracle that knows the instance gains over chance
-    [lstm-above-chance: holds], and networks with memory do better than one without [memory-pays: holds]. What the LSTM
-    learns there carries over to the tasks of the literature [random-tasks-teach-the-literature: holds], mainly to three
-    of them, and only in part: LSTMs trained on each of these gain far more [training-on-them-teaches-more: holds]; on
-    two of the eight even they stay at chance, the T-maze with a cue [each-learns-t-maze-with-cue: fails] and matching
-    [each-learns-match-or-not: fails], also in a trial with five times the training, so transfer to these two cannot be
-    judged. Training on 4,096 tasks instead of 64 helps, in other random tasks by .08 [4096-tasks-help-in-random-tasks:
-    holds] and in those of the literature by .12 [4096-tasks-help-in-the-literature: holds], while longer training
-    hardly does [more-steps-help-in-random-tasks: fails]. Whether plasticity [plasticity-helps: is open] or its
-    modulation [modulation-helps: is open] helps by .02 is undecided after ten seeds; neither helps by more than .05. So
-    train on many random tasks for a general agent, and on the task itself for a good one; so far nothing here speaks
-    for plasticity.""",
+    answer="""In unseen random tasks an LSTM gains {lstm-above-chance:0 %} of what an oracle that knows the instance
+    gains over chance {lstm-above-chance}, and networks with memory do better than one without {memory-pays}. What the
+    LSTM learns there carries over to the tasks of the literature {random-tasks-teach-the-literature}, mainly to three
+    of them, and only in part: LSTMs trained on each of these gain far more {training-on-them-teaches-more}; on two of
+    the eight even they stay at chance, the T-maze with a cue {each-learns-t-maze-with-cue} and matching
+    {each-learns-match-or-not}, also in a trial with five times the training, so transfer to these two cannot be judged.
+    Training on 4,096 tasks instead of 64 helps, in other random tasks by .08 {4096-tasks-help-in-random-tasks} and in
+    those of the literature by {4096-tasks-help-in-the-literature:.00} {4096-tasks-help-in-the-literature}, while longer
+    training hardly does {more-steps-help-in-random-tasks}. Whether plasticity {plasticity-helps} or its modulation
+    {modulation-helps} helps by .02 is undecided after ten seeds; neither helps by more than .05. So train on many
+    random tasks for a general agent, and on the task itself for a good one; so far nothing here speaks for
+    plasticity.""",
 )

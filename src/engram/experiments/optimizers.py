@@ -316,13 +316,13 @@ experiment = Experiment(
     headline="log_loss",
     tasks=tasks,
     answer="""After 300 steps on a bowl with a condition number of a thousand, momentum ends at least nine decades lower
-    than gradient descent, each at the learning rate that ends lowest [momentum-on-a-bowl: holds], and so does gradient
-    descent with a learned matrix [matrix-on-a-bowl: holds]. With noisy gradients momentum and gradient descent end
-    within .3 decades of each other [momentum-by-noise: holds], and the matrix gains .16 decades, less than a factor of
-    two [matrix-by-noise: fails]; in a dense network on digits matrices gain nothing [matrix-on-digits: fails]. On
-    digits Adam ends as low as momentum, within .05 decades, which took 80 seeds to decide [adam-on-digits: holds]. Adam
-    trains a plastic network to a third of momentum's loss [adam-on-plasticity: holds]; RMSprop seemed still better
-    after 5 seeds, but after 80 it is .04 decades ahead, too near to our .05 to decide [rmsprop-on-plasticity: is open].
-    So use momentum on smooth, badly conditioned problems and Adam or RMSprop on plastic networks; after 3,000 steps
-    (preset large) ten seeds decide only the leads on the smooth bowl.""",
+    than gradient descent, each at the learning rate that ends lowest {momentum-on-a-bowl}, and so does gradient descent
+    with a learned matrix {matrix-on-a-bowl}. With noisy gradients momentum and gradient descent end within .3 decades
+    of each other {momentum-by-noise}, and the matrix gains {matrix-by-noise:-.00} decades, less than a factor of two
+    {matrix-by-noise}; in a dense network on digits matrices gain nothing {matrix-on-digits}. On digits Adam ends as low
+    as momentum, within .05 decades, which took 80 seeds to decide {adam-on-digits}. Adam trains a plastic network to a
+    third of momentum's loss {adam-on-plasticity}; RMSprop seemed still better after 5 seeds, but after 80 it is .04
+    decades ahead, too near to our .05 to decide {rmsprop-on-plasticity}. So use momentum on smooth, badly conditioned
+    problems and Adam or RMSprop on plastic networks; after 3,000 steps (preset large) ten seeds decide only the leads
+    on the smooth bowl.""",
 )

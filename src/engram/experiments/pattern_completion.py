@@ -249,13 +249,13 @@ experiment = Experiment(
     ),
     headline="error",
     tasks=tasks,
-    answer="""A network with plastic connections restores half of a pattern that it saw once with 1.5 % wrong bits
-    [plastic-learns: holds], a tenth of the error of the same network without plasticity [plastic-beats-non-plastic:
-    holds] and a fourteenth of that of an LSTM of 200 units [plastic-beats-lstm: holds]; its error in the first tenth of
-    training is smaller than that of the others in the last [a-tenth-of-the-training: holds]. Without plasticity the
-    task is learned too, but only in part [non-plastic-fails: fails], and more units do not help [neurons-do-not-help:
-    holds]. In the published million episodes (preset large) plastic networks end at .2 % wrong bits, also with patterns
-    of 1,000 bits; those without plasticity end at 12 %, more than plastic ones get wrong in the first hundredth of
-    training. One plasticity coefficient for all connections does as well as one for each [one-coefficient-suffices:
-    holds]: if inputs have no structure, the cheaper version is enough.""",
+    answer="""A network with plastic connections restores half of a pattern that it saw once with {plastic-learns:0.0 %}
+    wrong bits {plastic-learns}, a tenth of the error of the same network without plasticity {plastic-beats-non-plastic}
+    and a fourteenth of that of an LSTM of 200 units {plastic-beats-lstm}; its error in the first tenth of training is
+    smaller than that of the others in the last {a-tenth-of-the-training}. Without plasticity the task is learned too,
+    but only in part {non-plastic-fails}, and more units do not help {neurons-do-not-help}. In the published million
+    episodes (preset large) plastic networks end at .2 % wrong bits, also with patterns of 1,000 bits; those without
+    plasticity end at 12 %, more than plastic ones get wrong in the first hundredth of training. One plasticity
+    coefficient for all connections does as well as one for each {one-coefficient-suffices}: if inputs have no
+    structure, the cheaper version is enough.""",
 )

@@ -332,17 +332,16 @@ experiment = Experiment(
     figure=figure,
     headline="",
     answer="""Searching on the network of smoothed labels finds far fitter sequences than on that of measurements (a
-    gain of .55 [smoothing-helps: holds], and of .42 over the best of three temperatures without smoothing
-    [smoothing-helps-at-each-temperature: holds]), more than retraining on unsmoothed labels gains
-    [smoothing-is-more-than-a-refit: holds]; ten times the smoothing is no worse [ten-times-is-too-much: fails]. Hill
-    climbing and AdaLead start higher and gain less [smoothing-helps-hill-climb: holds] [smoothing-helps-adalead:
-    holds], and CbAS gains nothing [smoothing-helps-cbas: fails]; on smoothed labels AdaLead and CbAS end as high as the
-    search with gradients, contrary to the paper [more-than-adalead-with: fails] [more-than-cbas-with: fails], and
-    without smoothing CbAS ends as high as that search with it [more-than-cbas-without: fails]. Yet the median of the
-    sequences found is nearly as fit as the consensus of all measured ones [near-the-consensus: holds] and no fitter
-    [beats-the-consensus: fails]. Accepting all proposals does as well as the published code's rule
-    [acceptance-is-not-what-helps: holds] [author-acceptance-is-alike: holds], whereas the rule of the paper's equation
-    does worse [acceptance-as-written-is-worse: holds]; from a nearly non-functional start the search gets nowhere
-    [a-dead-start-is-hopeless: holds]. So compare designs with the consensus and with CbAS, and design only from a
-    functional start.""",
+    gain of {smoothing-helps:.00} {smoothing-helps}, and of {smoothing-helps-at-each-temperature:.00} over the best of
+    three temperatures without smoothing {smoothing-helps-at-each-temperature}), more than retraining on unsmoothed
+    labels gains {smoothing-is-more-than-a-refit}; ten times the smoothing is no worse {ten-times-is-too-much}. Hill
+    climbing and AdaLead start higher and gain less {smoothing-helps-hill-climb} {smoothing-helps-adalead}, and CbAS
+    gains nothing {smoothing-helps-cbas}; on smoothed labels AdaLead and CbAS end as high as the search with gradients,
+    contrary to the paper {more-than-adalead-with} {more-than-cbas-with}, and without smoothing CbAS ends as high as
+    that search with it {more-than-cbas-without}. Yet the median of the sequences found is nearly as fit as the
+    consensus of all measured ones {near-the-consensus} and no fitter {beats-the-consensus}. Accepting all proposals
+    does as well as the published code's rule {acceptance-is-not-what-helps} {author-acceptance-is-alike}, whereas the
+    rule of the paper's equation does worse {acceptance-as-written-is-worse}; from a nearly non-functional start the
+    search gets nowhere {a-dead-start-is-hopeless}. So compare designs with the consensus and with CbAS, and design only
+    from a functional start.""",
 )

@@ -153,10 +153,10 @@ experiment = Experiment(
     headline="",
     check_requirements=lambda config: load("aav") if config.table == "aav" else None,
     answer="""On real measurements of a capsid the consensus of the given sequences is fitter than the designed
-    sequences, in the medium task [beats-the-consensus-medium: fails] and in the hard one [beats-the-consensus-hard:
-    fails], according to a network that predicts held-out measurements well [the-judge-knows: holds] but puts the
-    consensus, the wild type, at .53, where .47 was measured; the designs reach .38 and .33. Smoothing gains .08 in
-    the medium task [smoothing-helps-medium: holds], more than fitting the network again without it
-    [smoothing-is-more-than-a-refit-medium: holds], and only .02 in the hard one, where .27 is published
-    [smoothing-helps-hard: fails]. So try the consensus first, and report it next to every designed sequence.""",
+    sequences, in the medium task {beats-the-consensus-medium} and in the hard one {beats-the-consensus-hard}, according
+    to a network that predicts held-out measurements well {the-judge-knows} but puts the consensus, the wild type, at
+    .53, where .47 was measured; the designs reach .38 and .33. Smoothing gains .08 in the medium task
+    {smoothing-helps-medium}, more than fitting the network again without it {smoothing-is-more-than-a-refit-medium},
+    and only .02 in the hard one, where .27 is published {smoothing-helps-hard}. So try the consensus first, and report
+    it next to every designed sequence.""",
 )

@@ -366,18 +366,17 @@ experiment = Experiment(
     figure=figure,
     headline="return",
     answer="""At the published learning rate QSS takes a shortest path for good after some 25,000 episodes, with 400
-    actions as with 4 [400-actions-cost-nothing: holds], while Q-learning with 40 or 400 hardly ever reaches the
-    goal [redundancy-stops-q-learning: holds]. At rates of their own both learn two hundred times as fast, but
-    Q-learning needs 17 times as many episodes with 40 actions as with 4 [redundancy-slows-tuned-q-learning: holds].
-    After the actions are renamed, QSS takes a shortest path for good within 8 episodes
-    [renamed-actions-are-relearned: holds]; Q-learning with its old values goes astray at the published rate
-    [q-learning-has-to-unlearn: holds], and at a rate of its own still loses 21 steps per episode to QSS over the
-    first 200 [tuned-qss-ahead-after-renaming: holds]. If one action in two is random, QSS learns a little sooner
-    than Q-learning if it knows which action leads to which state [noise-0.5-is-learned-sooner: holds], and its
-    final return is lower by at most 3 [noise-0.5-is-bearable: holds]. With a windy cliff it seldom reaches the goal
-    at the published learning rate of .01 [qss-falls-off-the-cliff: holds] and in .1 % of the episodes at a rate of
-    1, where its values are exact [qss-falls-off-the-cliff-at-1: holds]; only at rates near .1, which validation
-    chooses, does it reach the goal as often as Q-learning [tuned-qss-falls-off-the-cliff: fails]
-    [q-learning-avoids-the-cliff: holds]: QSS suits actions that are redundant or change, but not environments
-    where chance is costly.""",
+    actions as with 4 {400-actions-cost-nothing}, while Q-learning with 40 or 400 hardly ever reaches the goal
+    {redundancy-stops-q-learning}. At rates of their own both learn two hundred times as fast, but Q-learning needs
+    {redundancy-slows-tuned-q-learning:0} times as many episodes with 40 actions as with 4
+    {redundancy-slows-tuned-q-learning}. After the actions are renamed, QSS takes a shortest path for good within 8
+    episodes {renamed-actions-are-relearned}; Q-learning with its old values goes astray at the published rate
+    {q-learning-has-to-unlearn}, and at a rate of its own still loses {tuned-qss-ahead-after-renaming:0} steps per
+    episode to QSS over the first 200 {tuned-qss-ahead-after-renaming}. If one action in two is random, QSS learns a
+    little sooner than Q-learning if it knows which action leads to which state {noise-0.5-is-learned-sooner}, and its
+    final return is lower by at most 3 {noise-0.5-is-bearable}. With a windy cliff it seldom reaches the goal at the
+    published learning rate of .01 {qss-falls-off-the-cliff} and in .1 % of the episodes at a rate of 1, where its
+    values are exact {qss-falls-off-the-cliff-at-1}; only at rates near .1, which validation chooses, does it reach the
+    goal as often as Q-learning {tuned-qss-falls-off-the-cliff} {q-learning-avoids-the-cliff}: QSS suits actions that
+    are redundant or change, but not environments where chance is costly.""",
 )

@@ -297,15 +297,14 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
-    answer="""Nearly every network learns the digits [nearly-all-learn: holds], and all rules reach the same accuracy
-    within .02 [all-reach-the-same: holds], since training stops there, so it is meaningful to ask which rule trained a
-    network. The geometry of its representation reveals the rule in 42 to 47 % of the cases (46 to 50 % with twice as
-    many networks, preset large), where chance is one in six: by Procrustes angle [procrustes-tells: holds],
-    representational similarity [rsa-tells: holds] and centred kernel alignment [cka-tells: holds], more often than
-    accuracy or speed do, and the bits still needed to generalise reveal it in 41 % [difficulty-tells: holds]. Dynamical
-    similarity has a lead of .10 over accuracy and speed, too close to the required .1 to decide with 80 seeds
-    [dynamics-tells: is open], and so is whether all distances together tell .02 more than the best one
-    [together-they-tell-more: is open]. Six values of momentum leave no such trace [near-twins-are-not-told: holds]. So
-    to guess which rule trained a network, compare the geometry of its representations, but do not expect to recover its
-    settings.""",
+    answer="""Nearly every network learns the digits {nearly-all-learn}, and all rules reach the same accuracy within
+    .02 {all-reach-the-same}, since training stops there, so it is meaningful to ask which rule trained a network. The
+    geometry of its representation reveals the rule in 42 to 47 % of the cases (46 to 50 % with twice as many networks,
+    preset large), where chance is one in six: by Procrustes angle {procrustes-tells}, representational similarity
+    {rsa-tells} and centred kernel alignment {cka-tells}, more often than accuracy or speed do, and the bits still
+    needed to generalise reveal it in 41 % {difficulty-tells}. Dynamical similarity has a lead of {dynamics-tells:.00}
+    over accuracy and speed, too close to the required .1 to decide with 80 seeds {dynamics-tells}, and so is whether
+    all distances together tell .02 more than the best one {together-they-tell-more}. Six values of momentum leave no
+    such trace {near-twins-are-not-told}. So to guess which rule trained a network, compare the geometry of its
+    representations, but do not expect to recover its settings.""",
 )

@@ -18,6 +18,7 @@ from engram import checks, references, registry
 from engram.lab import config as configs
 from engram.lab.claim import Claim
 from engram.lab.inference import MAX_LOOKS
+from engram.verdicts import cited
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -30,8 +31,6 @@ Changes = Mapping[str, Any]
 
 In the table of an arm, a function computes a value from the other settings, as in ``lambda arm: arm.bits + 1``.
 """
-SAID = re.compile(r"\[([\w.+=-]+): (holds|fails|is open)\]")
-"""A verdict in an answer."""
 OPTIONS = {
     *("experiment", "names", "preset", "seeds", "arms", "jobs", "engine", "address", "runs", "device", "tensorboard"),
     "gpus_per_trial",
@@ -216,8 +215,8 @@ class Experiment:
         check_requirements: Called with the config of each arm before its trials begin; raises an error that says what
             to do if data or a package is missing.
         tasks: The tasks on which ``engram.compare`` compares candidates.
-        answer: The findings, in a few sentences. Each verdict that they rest on is cited as ``[claim-id: holds]``,
-            ``fails`` or ``is open``, and a test of engram compares it with the run record.
+        answer: The findings, in a few sentences. Each claim that they rest on is cited as ``{claim-id}``, for which
+            the verdict of the record is set in where the answer is shown; for ``{claim-id:0.00}`` our value is.
         revision: Names its results, with the settings; raise it when a change of the code changes their numbers.
         uses: Files and folders that its trials read, relative to the file of the trial's function; once one of them is
             edited, trials run again. Those that settings name need not be listed.
@@ -268,7 +267,7 @@ class Experiment:
         for kind, labels in (("arms", names[1:]), ("claims", ids)):
             if len(set(labels)) < len(labels):
                 raise ValueError(f"experiment {self.name!r} has two {kind} with the same name: {labels}")
-        for claim_id in self.answered:
+        for claim_id in cited(self.answer):
             checks.choice("answer", claim_id, ids)
         for claim in self.claims:
             for preset in claim.presets:
@@ -293,11 +292,6 @@ class Experiment:
     def summary(self) -> str:
         """The first paragraph of ``about``, up to its reference and without its full stop."""
         return registry.summary(self.about)
-
-    @property
-    def answered(self) -> dict[str, str]:
-        """The verdicts that the answer cites: ``"holds"``, ``"fails"`` or ``"is open"``, by claim id."""
-        return dict(SAID.findall(" ".join(self.answer.split())))  # a tag may be broken over two lines
 
     @property
     def by_name(self) -> Mapping[str, Study]:

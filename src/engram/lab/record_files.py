@@ -27,6 +27,7 @@ from engram.lab.last_run import COLUMNS, configs_of, results_from
 from engram.lab.metrics import windows
 from engram.lab.results import NOT_FINITE, SHOWN, Results, TrialResult, in_words
 from engram.storage.files import CorruptFileError, read_bytes, read_json, write_atomic
+from engram.verdicts import Judgement, index_in, with_verdicts
 
 CURVE_POINTS = 50
 DIGITS = 6  # of the numbers in curves, lists and choices
@@ -93,6 +94,34 @@ def record_path(experiment: Experiment, preset: str) -> Path | None:
     """The JSON file of the record of an experiment's preset that ships with it; None if there is none."""
     paths = (folder / f"{experiment.name}-{preset}.json" for folder in record_folders(experiment))
     return next((path for path in paths if path.is_file()), None)
+
+
+def recorded_claims(experiment: Experiment) -> dict[str, Judgement]:
+    """The claims of an experiment as the indexes beside its records have them, each of the first preset that tests it.
+
+    Args:
+        experiment: The experiment.
+    """
+    paths = {preset: record_path(experiment, preset) for preset in experiment.presets}
+    indexes = {preset: index_in(path.parent) for preset, path in paths.items() if path is not None}
+    rows = [
+        row
+        for preset, index in indexes.items()
+        for claim in experiment.claims
+        if index is not None and (row := index.judgements.get((experiment.name, preset, claim.id)))
+    ]
+    return {row.claim: row for row in reversed(rows) if row.verdict != "not testable here"}
+
+
+def answer_in_words(experiment: Experiment) -> str:
+    """The answer of an experiment with the verdicts of its records.
+
+    Examples:
+        >>> answer_in_words(find_experiment("pattern-completion"))[:88]
+        'A network with plastic connections restores half of a pattern that it saw once with 1.5 '
+    """
+    text = " ".join(experiment.answer.split())
+    return with_verdicts(text, recorded_claims(experiment), lambda claim, word: f"[{claim}: {word}]")
 
 
 def record_folders(experiment: Experiment) -> list[Path]:

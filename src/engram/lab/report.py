@@ -20,14 +20,14 @@ from plotly.offline import get_plotlyjs
 from engram.lab import config as configs
 from engram.lab.choice import table
 from engram.lab.claim import OWNERS, JudgedClaim, counted_claims
-from engram.lab.experiment import SAID, Experiment
+from engram.lab.experiment import Experiment
 from engram.lab.figures import figures_of
 from engram.lab.inference import errors_at, exp_or_infinity
 from engram.lab.monitor import duration
-from engram.lab.record_files import record_path
+from engram.lab.record_files import record_path, recorded_claims
 from engram.lab.results import Results
 from engram.storage.files import write_atomic
-from engram.verdicts import BAD, GOOD, Verdict
+from engram.verdicts import BAD, GOOD, Verdict, with_verdicts
 from engram.version import __version__
 
 MARGIN = 0.12  # margin at both ends of a claim's axis, as a share of the range of its values
@@ -227,8 +227,12 @@ def _answer(experiment: Experiment, results: Results, claims: Sequence[JudgedCla
     place = place_of(experiment.name, results.preset)
     smallest = next((preset for preset in experiment.presets if record_path(experiment, preset)), results.preset)
     if results.is_recorded and experiment.answer and results.preset == smallest:
-        link = rf'<a class="said" href="#claim-{place}-\1" title="\1">(\2)</a>'
-        return f"Our recorded run: {SAID.sub(link, escape(' '.join(experiment.answer.split()), quote=False))}"
+        text = escape(" ".join(experiment.answer.split()), quote=False)
+
+        def link(claim: str, word: str) -> str:
+            return f'<a class="said" href="#claim-{place}-{claim}" title="{claim}">({word})</a>'
+
+        return f"Our recorded run: {with_verdicts(text, recorded_claims(experiment), link)}"
     if not any(trial.state == "finished" for trial in results.trials):
         return "No trial of this run has finished, so it shows nothing yet."
     if not results.judges:

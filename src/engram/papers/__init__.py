@@ -7,14 +7,16 @@ experiment.
 
 from engram.papers import overview
 from engram.papers.headlines import Headline, Paper, find, papers
-from engram.papers.outcome import Outcome, judgement, outcome, statement_and_criterion
+from engram.papers.outcome import Outcome, caveat, judgement, limits, outcome, statement_and_criterion
 
 __all__ = [
     "Headline",
     "Outcome",
     "Paper",
+    "caveat",
     "find",
     "judgement",
+    "limits",
     "outcome",
     "overview",
     "papers",

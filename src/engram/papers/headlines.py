@@ -11,10 +11,11 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal, get_args
 
+from engram.verdicts import cited
+
 Tried = Literal["published settings", "reduced", "another task", "not tried"]
 REASONS = ("theory", "data", "hardware", "open")
 CLAIM = re.compile(r"[\w.+=-]+/[\w.+=-]+")
-SAID = re.compile(r" ?\[([\w.+=-]+/[\w.+=-]+): (holds|fails|is open)\]")
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Headline:
         how: What is smaller, and by how much; or what the other task is; or what else a reader has to know of the test.
         why_not: Why it was not tried, or not at the published size: ``theory: ...``; ``data: ...``, which and how to
             bring them; ``hardware: ...``, how many hours of what; or ``open: ...`` if nobody has tried it yet.
-        but: What the result does not show, as when a control explains it. Each verdict on which this rests is cited as
-            ``[experiment/claim-id: holds]``, ``fails`` or ``is open``.
+        but: What the result does not show, as when a control explains it. Each claim on which this rests is cited as
+            ``{experiment/claim-id}``, for which the verdict of the record is set in.
 
     Raises:
         ValueError: ``tried`` is none of these words, a claim is not of this form, or a reason or an explanation is
@@ -52,7 +53,7 @@ class Headline:
         about = f"in the headline {self.says!r}"
         if self.tried not in get_args(Tried):
             raise ValueError(f"tried = {self.tried!r} {about}: expected one of {', '.join(get_args(Tried))}")
-        for claim in (*self.claims, *self.against):
+        for claim in self.cited:
             if not CLAIM.fullmatch(claim):
                 raise ValueError(f"claim {claim!r} {about}: expected experiment/claim-id")
         if self.why_not and self.why_not.partition(": ")[0] not in REASONS:
@@ -67,19 +68,14 @@ class Headline:
             raise ValueError(f"how = '' {about}: expected what is smaller, and by how much, or what the other task is")
 
     @property
-    def said(self) -> dict[str, str]:
-        """The verdicts on which ``but`` rests: ``"holds"``, ``"fails"`` or ``"is open"``, by claim."""
-        return dict(SAID.findall(self.but))
-
-    @property
-    def caveat(self) -> str:
-        """``but`` without the claims that it cites."""
-        return SAID.sub("", self.but)
+    def limits(self) -> tuple[str, ...]:
+        """The claims on which ``but`` rests."""
+        return cited(self.but)
 
     @property
     def cited(self) -> tuple[str, ...]:
         """All claims that it names, each once."""
-        return tuple(dict.fromkeys([*self.claims, *self.against, *self.said]))
+        return tuple(dict.fromkeys([*self.claims, *self.against, *self.limits]))
 
 
 @dataclass(frozen=True)

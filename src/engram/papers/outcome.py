@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, get_args
 
 from engram.papers.headlines import Headline
-from engram.verdicts import BAD, GOOD, Judgement, Judgements
+from engram.verdicts import BAD, GOOD, Judgement, Judgements, with_verdicts
 
 Word = Literal[
     "reproduced", "agrees", "not reproduced", "disagrees", "mixed", "undecided", "by construction", "not tried"
@@ -81,6 +81,33 @@ def outcome(headline: Headline, found: Judgements) -> Outcome:
     else:
         word = "reproduced" if set(decided.values()) == {"reproduced"} else "agrees"
     return Outcome(word, supporting, contradicting, undecided)
+
+
+def caveat(headline: Headline, found: Judgements) -> str:
+    """What the result does not show, with the verdicts on which this rests; empty if there is no such limit.
+
+    Args:
+        headline: The headline.
+        found: The judged claims of the records.
+    """
+    judged = limits(headline, found)
+    return with_verdicts(headline.but, judged, lambda claim, word: f"[{claim.partition('/')[2]}: {word}]")
+
+
+def limits(headline: Headline, found: Judgements) -> dict[str, Judgement]:
+    """The claims on which a caveat rests, as the record of the headline's preset, or else the first one, judges them.
+
+    Args:
+        headline: The headline.
+        found: The judged claims of the records.
+    """
+    named = {tuple(claim.split("/")): claim for claim in headline.limits}
+    rows = [
+        row for row in found.values() if (row.experiment, row.claim) in named and row.verdict != "not testable here"
+    ]
+    ordered = [*reversed(rows), *(row for row in rows if row.preset == headline.preset)]
+    by_claim = {named[row.experiment, row.claim]: row for row in ordered}
+    return {claim: by_claim[claim] for claim in headline.limits if claim in by_claim}
 
 
 def judgement(headline: Headline, claim: str, found: Judgements) -> Judgement | None:

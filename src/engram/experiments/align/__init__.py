@@ -237,17 +237,16 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     check_requirements=check_requirements,
-    answer="""In networks of width 128 and 256 Align-zero [align-zero-near-backprop: holds], Align-ada
-    [align-ada-near-backprop: holds] and Align-prop [align-prop-near-backprop: holds] come within 0.03 of
-    backpropagation's accuracy. After 40 epochs Align-zero leads feedback alignment and its direct form by 0.08 at a
-    learning rate of 4 [align-zero-before-random-feedback-at-rate-4: holds], and at the best rate, which is the same for
-    all rules, 6, by 0.055 [align-zero-before-random-feedback: holds], Align-ada by 0.044
-    [align-ada-before-random-feedback: holds]; after 120 epochs the lead is below 0.01
-    [align-zero-before-random-feedback-when-trained-longer: fails]. Trained on few images, Align-zero keeps a lead
-    [align-zero-before-random-feedback-with-few-images: holds]; Align-ada leads by 0.06 with 500 images, but by less
-    than 0.02 with 150 [align-ada-before-random-feedback-with-few-images: fails]. The wider the network, the closer
-    Align-zero is to backpropagation [align-zero-converges: holds], while feedback alignment hardly gets closer
-    [fa-does-not-converge: holds]. So with all images Align-zero makes wide networks learn faster than random feedback
-    does, but hardly better: compare the rules after several numbers of epochs, and at the largest stable learning
-    rate.""",
+    answer="""In networks of width 128 and 256 Align-zero {align-zero-near-backprop}, Align-ada
+    {align-ada-near-backprop} and Align-prop {align-prop-near-backprop} come within 0.03 of backpropagation's accuracy.
+    After 40 epochs Align-zero leads feedback alignment and its direct form by 0.08 at a learning rate of 4
+    {align-zero-before-random-feedback-at-rate-4}, and at the best rate, which is the same for all rules, 6, by
+    {align-zero-before-random-feedback:0.000} {align-zero-before-random-feedback}, Align-ada by
+    {align-ada-before-random-feedback:0.000} {align-ada-before-random-feedback}; after 120 epochs the lead is below 0.01
+    {align-zero-before-random-feedback-when-trained-longer}. Trained on few images, Align-zero keeps a lead
+    {align-zero-before-random-feedback-with-few-images}; Align-ada leads by 0.06 with 500 images, but by less than 0.02
+    with 150 {align-ada-before-random-feedback-with-few-images}. The wider the network, the closer Align-zero is to
+    backpropagation {align-zero-converges}, while feedback alignment hardly gets closer {fa-does-not-converge}. So with
+    all images Align-zero makes wide networks learn faster than random feedback does, but hardly better: compare the
+    rules after several numbers of epochs, and at the largest stable learning rate.""",
 )

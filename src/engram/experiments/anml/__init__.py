@@ -363,19 +363,18 @@ experiment = Experiment(
     headline="accuracy",
     check_requirements=check_requirements,
     answer="""After a stream of 50 classes, each image once, ANML classifies .66 of held-out images correctly, where
-    replications at full size reach .84 to .89, and .85 of the learned ones: .47 and .54 more than a head on its
-    untrained features or a network trained from scratch [learns-sequentially: holds] [remembers: holds]; and learning
+    replications at full size reach .84 to .89, and .85 of the learned ones: {learns-sequentially:.00} and .54 more than
+    a head on its untrained features or a network trained from scratch {learns-sequentially} {remembers}; and learning
     class by class costs it .08 of the accuracy in random order, an eighth of what it costs the latter
-    [order-costs-little: holds]; to first order it reaches .68 [first-order-does: holds]. It recognises more held-out
-    images than OML of the same width, whose rates were chosen in the same way, with a linear head (.55)
-    [oml-linear-does-not-do: holds] or with a hidden layer (.37) [oml-does-not-do: holds] [oml-last-layer-does-not-do:
-    holds]; a network trained from scratch yet keeps .31 of the learned images, where less than .03 is published for one
-    without normalisation [scratch-does-not: fails]. But it recognises only .06 more than pretraining on shuffled images
-    at its best rate [pretraining-does-not-do: holds], and pretraining that resets the last layer after each pass
-    [resetting-helps-pretraining: holds] reaches .70, more than ANML [resetting-does-as-well: holds]. The gate
-    suppresses features that it let pass before meta-training [the-gate-silences: holds], but at the rate at which ANML
-    does best it distinguishes classes no better than an untrained gate [the-gate-tells-classes: fails], and at the best
-    rates of both the same network without it is no less accurate [the-gate-helps: fails], as in a later comparison of
-    the authors' laboratory. So try pretraining with resets, which is the cheapest, before meta-learning, for which
-    first order is enough.""",
+    {order-costs-little}; to first order it reaches .68 {first-order-does}. It recognises more held-out images than OML
+    of the same width, whose rates were chosen in the same way, with a linear head (.55) {oml-linear-does-not-do} or
+    with a hidden layer (.37) {oml-does-not-do} {oml-last-layer-does-not-do}; a network trained from scratch yet keeps
+    .31 of the learned images, where less than .03 is published for one without normalisation {scratch-does-not}. But it
+    recognises only .06 more than pretraining on shuffled images at its best rate {pretraining-does-not-do}, and
+    pretraining that resets the last layer after each pass {resetting-helps-pretraining} reaches .70, more than ANML
+    {resetting-does-as-well}. The gate suppresses features that it let pass before meta-training {the-gate-silences},
+    but at the rate at which ANML does best it distinguishes classes no better than an untrained gate
+    {the-gate-tells-classes}, and at the best rates of both the same network without it is no less accurate
+    {the-gate-helps}, as in a later comparison of the authors' laboratory. So try pretraining with resets, which is the
+    cheapest, before meta-learning, for which first order is enough.""",
 )

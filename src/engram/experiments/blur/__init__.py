@@ -77,16 +77,15 @@ experiment = Experiment(
     check_requirements=check_requirements,
     answer="""From two to ten steps on unseen functions a rule with two states, evolved in minutes, is no faster than
     gradient descent: .02 less accurate than the best of SGD, momentum and Adam after two steps
-    [ahead-of-all-descent-at-two-steps: fails] and .01 less than plain SGD after ten [ahead-of-sgd-at-ten-steps: fails].
-    Over descent from torch's initial weights it would lead SGD by .11 after ten steps; but validation mostly chooses
-    hidden weights 16 or 64 times as large, with which units are steps, and then the lead is gone. On images a rule
-    evolved on small MNIST is behind SGD after two steps, on these [small-after-2: fails] and on larger images
-    [large-after-2: fails], and on digits it is open whether it is ahead [digits-after-2: is open]; with normalised
-    units, as the rule has, momentum is ahead of it on digits [digits-after-2-normalised: fails] and on larger images
-    [large-after-2-normalised: fails]. Oja's decay keeps synapses bounded in 35 of 40 seeds [oja-bounds-synapses:
-    holds], without it they grow [without-it-they-grow: holds], and more states of a neuron help [more-states-help:
-    holds]; normalisation in both passes is no better than in the forward [norm-on-both-ways-beats-normed-forward:
-    fails] or the backward pass [norm-on-both-ways-beats-normed-backward: fails] alone, or than none
-    [norm-on-both-ways-beats-not-normed: fails]. So tune the initial weights of descent before comparing a learned rule
-    with it.""",
+    {ahead-of-all-descent-at-two-steps} and .01 less than plain SGD after ten {ahead-of-sgd-at-ten-steps}. Over descent
+    from torch's initial weights it would lead SGD by .11 after ten steps; but validation mostly chooses hidden weights
+    16 or 64 times as large, with which units are steps, and then the lead is gone. On images a rule evolved on small
+    MNIST is behind SGD after two steps, on these {small-after-2} and on larger images {large-after-2}, and on digits it
+    is open whether it is ahead {digits-after-2}; with normalised units, as the rule has, momentum is ahead of it on
+    digits {digits-after-2-normalised} and on larger images {large-after-2-normalised}. Oja's decay keeps synapses
+    bounded in 35 of 40 seeds {oja-bounds-synapses}, without it they grow {without-it-they-grow}, and more states of a
+    neuron help {more-states-help}; normalisation in both passes is no better than in the forward
+    {norm-on-both-ways-beats-normed-forward} or the backward pass {norm-on-both-ways-beats-normed-backward} alone, or
+    than none {norm-on-both-ways-beats-not-normed}. So tune the initial weights of descent before comparing a learned
+    rule with it.""",
 )

@@ -374,22 +374,21 @@ experiment = Experiment(
     headline="probes",
     check_requirements=lambda config: images_of(config.benchmark),
     tasks=tasks,
-    answer="""Features outlast outputs: on split digits [split-features-outlast-outputs: holds] and on permuted ones
-    [permuted-features-outlast-outputs: holds] probes recover far more of the old tasks than the old heads do; plain
-    training loses only a third of what learning a task had added to the features [what-was-learned-is-lost: fails]. EWC
-    [ewc-keeps-outputs: holds], its online form [online-ewc-keeps-outputs: holds], synaptic intelligence
-    [si-keeps-outputs: holds], MAS [mas-keeps-outputs: holds] and learning without forgetting [lwf-keeps-outputs: holds]
-    keep 6 to 16 % more of the outputs on permuted digits, and replay of 100 images keeps 30 % more
-    [replay-keeps-outputs: holds]; features gain little, 3 % with replay [replay-keeps-features: holds] and 1 to 2 %
-    with synaptic intelligence [si-keeps-features: holds], MAS [mas-keeps-features: holds], online EWC
-    [online-ewc-keeps-features: holds] and learning without forgetting [lwf-keeps-features: holds], but less with EWC
-    [ewc-keeps-features: fails]. EWC [ewc-learns-new: fails], online EWC [online-ewc-learns-new: fails], synaptic
-    intelligence [si-learns-new: fails] and MAS [mas-learns-new: fails] lose 12 to 25 % of accuracy on new tasks for it;
-    replay [replay-learns-new: holds] and learning without forgetting [lwf-learns-new: holds] lose hardly any. The
-    learned update, which validation prefers untrained in 15 of 20 seeds, keeps fewer features than plain training
-    [learned-keeps-features: fails]; about half of the 2 % that it lacks are due to the Adam that it modifies, whose
-    moments begin anew with each task [resets-lose-features: is open], than which it keeps no more
-    [learned-keeps-features-over-adam: fails], while the plastic recurrent network [plastic-rnn-keeps-features: fails]
-    keeps fewer than its control. So replay some old examples if they may be stored; if not, learning without forgetting
-    keeps a little at hardly any cost, and a penalty keeps more of the outputs but learns new tasks less well.""",
+    answer="""Features outlast outputs: on split digits {split-features-outlast-outputs} and on permuted ones
+    {permuted-features-outlast-outputs} probes recover far more of the old tasks than the old heads do; plain training
+    loses only a third of what learning a task had added to the features {what-was-learned-is-lost}. EWC
+    {ewc-keeps-outputs}, its online form {online-ewc-keeps-outputs}, synaptic intelligence {si-keeps-outputs}, MAS
+    {mas-keeps-outputs} and learning without forgetting {lwf-keeps-outputs} keep 6 to 16 % more of the outputs on
+    permuted digits, and replay of 100 images keeps {replay-keeps-outputs:0 %} more {replay-keeps-outputs}; features
+    gain little, 3 % with replay {replay-keeps-features} and 1 to 2 % with synaptic intelligence {si-keeps-features},
+    MAS {mas-keeps-features}, online EWC {online-ewc-keeps-features} and learning without forgetting
+    {lwf-keeps-features}, but less with EWC {ewc-keeps-features}. EWC {ewc-learns-new}, online EWC
+    {online-ewc-learns-new}, synaptic intelligence {si-learns-new} and MAS {mas-learns-new} lose 12 to 25 % of accuracy
+    on new tasks for it; replay {replay-learns-new} and learning without forgetting {lwf-learns-new} lose hardly any.
+    The learned update, which validation prefers untrained in 15 of 20 seeds, keeps fewer features than plain training
+    {learned-keeps-features}; about half of the 2 % that it lacks are due to the Adam that it modifies, whose moments
+    begin anew with each task {resets-lose-features}, than which it keeps no more {learned-keeps-features-over-adam},
+    while the plastic recurrent network {plastic-rnn-keeps-features} keeps fewer than its control. So replay some old
+    examples if they may be stored; if not, learning without forgetting keeps a little at hardly any cost, and a penalty
+    keeps more of the outputs but learns new tasks less well.""",
 )

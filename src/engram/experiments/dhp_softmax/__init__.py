@@ -244,21 +244,20 @@ experiment = Experiment(
     headline="accuracy",
     check_requirements=lambda config: loaded(config.images),
     answer="""A plastic softmax layer does no better than a linear one that starts from the same weights, on split
-    digits [plastic-head-gains: fails], on permuted ones [plastic-head-gains-permuted: fails], with imbalanced classes
-    [plastic-head-gains-imbalanced: fails], or on split digits beside online EWC [plastic-head-gains-beside-online-ewc:
-    fails], SI [plastic-head-gains-beside-si: fails] or MAS [plastic-head-gains-beside-mas: fails]; its published gain
-    over a usual layer, here .02, .01 and .06, is due to the larger scale of its initial weights, which a linear layer
-    gains as well [initial-scale-gains: holds] [initial-scale-gains-permuted: holds] [initial-scale-gains-imbalanced:
-    holds]. With equal weights, plasticity changes the accuracy by less than .01, on split [plasticity-gains-little:
-    holds], permuted [plasticity-gains-little-permuted: holds] or imbalanced digits [plasticity-gains-little-imbalanced:
-    holds], even if it is a large part of the weights [plasticity-gains-little-if-large: holds] and at any rate that was
-    tried [nothing-gains-more: holds]. From these weights, penalties on weight changes gain eight times as much on
-    permuted digits as the scale does [online-ewc-works-from-larger-weights: holds] [si-works-from-larger-weights:
-    holds], and combine with the layer without loss [permuted-online-ewc-keeps: holds] [permuted-si-keeps: holds]. On
-    split digits, where larger initial weights leave little to be forgotten, online EWC
-    [split-online-ewc-works-from-larger-weights: fails], SI [split-si-works-from-larger-weights: fails] and MAS
-    [split-mas-works-from-larger-weights: fails] gain less than .002 at the strengths that validation chooses, from the
-    usual weights SI gains .004 [split-si-works: fails] and MAS .005 [split-mas-works: fails], and plasticity from large
-    coefficients gains less than .002 beside any of them [split-online-ewc-gains-little: holds] [split-si-gains-little:
-    holds] [split-mas-gains-little: holds]. So scale the initial weights, which needs no plasticity.""",
+    digits {plastic-head-gains}, on permuted ones {plastic-head-gains-permuted}, with imbalanced classes
+    {plastic-head-gains-imbalanced}, or on split digits beside online EWC {plastic-head-gains-beside-online-ewc}, SI
+    {plastic-head-gains-beside-si} or MAS {plastic-head-gains-beside-mas}; its published gain over a usual layer, here
+    .02, .01 and .06, is due to the larger scale of its initial weights, which a linear layer gains as well
+    {initial-scale-gains} {initial-scale-gains-permuted} {initial-scale-gains-imbalanced}. With equal weights,
+    plasticity changes the accuracy by less than .01, on split {plasticity-gains-little}, permuted
+    {plasticity-gains-little-permuted} or imbalanced digits {plasticity-gains-little-imbalanced}, even if it is a large
+    part of the weights {plasticity-gains-little-if-large} and at any rate that was tried {nothing-gains-more}. From
+    these weights, penalties on weight changes gain eight times as much on permuted digits as the scale does
+    {online-ewc-works-from-larger-weights} {si-works-from-larger-weights}, and combine with the layer without loss
+    {permuted-online-ewc-keeps} {permuted-si-keeps}. On split digits, where larger initial weights leave little to be
+    forgotten, online EWC {split-online-ewc-works-from-larger-weights}, SI {split-si-works-from-larger-weights} and MAS
+    {split-mas-works-from-larger-weights} gain less than .002 at the strengths that validation chooses, from the usual
+    weights SI gains .004 {split-si-works} and MAS .005 {split-mas-works}, and plasticity from large coefficients gains
+    less than .002 beside any of them {split-online-ewc-gains-little} {split-si-gains-little} {split-mas-gains-little}.
+    So scale the initial weights, which needs no plasticity.""",
 )

@@ -429,19 +429,18 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="accuracy",
-    answer="""Held-out pairs of values are drawn nearly as accurately as training pairs [composes: holds], far
-    better than by copying the nearest training image [composes-beyond-copies: holds]; held-out values of a factor
-    are drawn wrong in half of the images [interpolation-is-limited-x: holds] [interpolation-is-limited-y: holds],
-    the seen values of the other factor in a fifth of the same images [fails-in-the-unseen-x: holds]
-    [fails-in-the-unseen-y: holds]. During training the representation is ordered before bumps are drawn correctly
-    [order-first: holds], and even before most images have a single bump, whereas in the paper single bumps come
-    first [single-before-order: fails]; but with the same noise for all labels order comes almost at the start, so
-    it is no evidence by itself [order-for-nothing: holds]; both factors are learned at the same time, even if one
-    is sampled ten times as finely [coupled-fine-x: holds] [coupled-fine-y: holds], but this one is learned no
-    faster alone, so that the factors need not be coupled [fine-alone-is-faster: fails]. The directions of x and y
-    are far from parallel [factors-are-orthogonal: holds], those of different values of one factor less so than in
-    the images [values-are-orthogonal: fails]. Adding stripes to fourteen bumps raises the accuracy at all positions
-    to .14 above copying [stripes-beyond-copies: holds] and by .14 over bumps alone, so near our criterion of .15
-    that 40 seeds do not decide it [stripes-help: is open]. So training data need not contain every combination of
-    factor values, but they must contain every value that is to be drawn.""",
+    answer="""Held-out pairs of values are drawn nearly as accurately as training pairs {composes}, far better than by
+    copying the nearest training image {composes-beyond-copies}; held-out values of a factor are drawn wrong in half of
+    the images {interpolation-is-limited-x} {interpolation-is-limited-y}, the seen values of the other factor in a fifth
+    of the same images {fails-in-the-unseen-x} {fails-in-the-unseen-y}. During training the representation is ordered
+    before bumps are drawn correctly {order-first}, and even before most images have a single bump, whereas in the paper
+    single bumps come first {single-before-order}; but with the same noise for all labels order comes almost at the
+    start, so it is no evidence by itself {order-for-nothing}; both factors are learned at the same time, even if one is
+    sampled ten times as finely {coupled-fine-x} {coupled-fine-y}, but this one is learned no faster alone, so that the
+    factors need not be coupled {fine-alone-is-faster}. The directions of x and y are far from parallel
+    {factors-are-orthogonal}, those of different values of one factor less so than in the images
+    {values-are-orthogonal}. Adding stripes to fourteen bumps raises the accuracy at all positions to
+    {stripes-beyond-copies:.00} above copying {stripes-beyond-copies} and by {stripes-help:.00} over bumps alone, so
+    near our criterion of .15 that 40 seeds do not decide it {stripes-help}. So training data need not contain every
+    combination of factor values, but they must contain every value that is to be drawn.""",
 )

@@ -112,29 +112,28 @@ experiment = Experiment(
     headline="",
     tasks=measured.tasks,
     answer="""If mean trajectories are the same by design, DSA clusters a saddle, a line and a point attractor with a
-    silhouette of 0.77 [dsa-tells-dynamics: holds]; the ratio of the spreads of the same trials, which sees no temporal
-    order and, like DSA, no scale, reaches 0.73, so that DSA leads by less than 0.1 [dsa-tells-more-than-spread: fails],
-    and with their scale, which is informative only because all systems have the same noise, spreads reach 0.91
-    [dsa-tells-more-than-size-of-spread: fails]; a hundred systems of each kind, as published, instead of four give
-    0.78, 0.72 and 0.91, in five seeds, which leave open whether DSA leads by 0.1 there. With random embeddings of the
-    same trajectories, CKA as an angle separates systems 1.5 times and Procrustes twice as well as DSA
-    [shared-embeddings-cka: fails]
-    [shared-embeddings-procrustes: fails]; with different trajectories both must do worse, since they compare samples in
-    pairs, and networks that hold three bits, whose dynamics the fit hardly predicts, are separated no less by DSA than
-    by Procrustes [same-computation: fails]. DSA makes its largest step where a line closes to a ring [closing: holds],
-    but the step of Procrustes stands out twice as much [closing-beyond-shape: fails]; the published sigmoids change a
-    ring less by DSA, .34 times as much, but whether less than our .3 is open [deformation-in-units: is open], steeper
-    ones do not [deformation-beyond: fails], and the operators of both studies predict worse than no change, with 1 -
-    MASE of -1.7 [ring-is-predicted: fails] and -0.7 [topology-is-predicted: fails]. Nearest neighbours by DSA identify
-    one of four learning rules with 60 % accuracy, where 60 % are required [learning-rules: is open]; by plain Euclidean
-    distances between the same statistics they reach 93 % [learning-rules-raw: fails], no less than a supervised random
-    forest [learning-rules-forest: fails], and 72 % if z-scored, as operators see them [learning-rules-euclidean:
-    fails]. So choose the rank by predicting held-out trials, which finds the order of a noisy linear system
-    [rank-by-prediction: holds]; fit driven systems with their inputs by subspace identification, whose error of an
-    eigenvalue is .03 times that of a regression on delays [driven-noise-regression: holds] and which tells systems of
-    which a tenth is observed apart by .30 better than DSA does without inputs [driven-systems-autonomous: holds],
-    though only in the published coordinates, not in input-normal ones [driven-input-normal-autonomous: fails], which
-    also suffer more if inputs are known only smoothed or late [driven-input-normal-filtered: fails]
-    [driven-input-normal-delayed: fails]; and report DSA only beside simpler measures, such as the spread, CKA and
-    Euclidean distances.""",
+    silhouette of 0.77 {dsa-tells-dynamics}; the ratio of the spreads of the same trials, which sees no temporal order
+    and, like DSA, no scale, reaches 0.73, so that DSA leads by less than 0.1 {dsa-tells-more-than-spread}, and with
+    their scale, which is informative only because all systems have the same noise, spreads reach 0.91
+    {dsa-tells-more-than-size-of-spread}; a hundred systems of each kind, as published, instead of four give 0.78, 0.72
+    and 0.91, in five seeds, which leave open whether DSA leads by 0.1 there. With random embeddings of the same
+    trajectories, CKA as an angle separates systems {shared-embeddings-cka:0.0} times and Procrustes twice as well as
+    DSA {shared-embeddings-cka} {shared-embeddings-procrustes}; with different trajectories both must do worse, since
+    they compare samples in pairs, and networks that hold three bits, whose dynamics the fit hardly predicts, are
+    separated no less by DSA than by Procrustes {same-computation}. DSA makes its largest step where a line closes to a
+    ring {closing}, but the step of Procrustes stands out twice as much {closing-beyond-shape}; the published sigmoids
+    change a ring less by DSA, {deformation-in-units:.00} times as much, but whether less than our .3 is open
+    {deformation-in-units}, steeper ones do not {deformation-beyond}, and the operators of both studies predict worse
+    than no change, with 1 - MASE of -1.7 {ring-is-predicted} and -0.7 {topology-is-predicted}. Nearest neighbours by
+    DSA identify one of four learning rules with {learning-rules:0 %} accuracy, where 60 % are required
+    {learning-rules}; by plain Euclidean distances between the same statistics they reach 93 % {learning-rules-raw}, no
+    less than a supervised random forest {learning-rules-forest}, and 72 % if z-scored, as operators see them
+    {learning-rules-euclidean}. So choose the rank by predicting held-out trials, which finds the order of a noisy
+    linear system {rank-by-prediction}; fit driven systems with their inputs by subspace identification, whose error of
+    an eigenvalue is .03 times that of a regression on delays {driven-noise-regression} and which tells systems of which
+    a tenth is observed apart by {driven-systems-autonomous:.00} better than DSA does without inputs
+    {driven-systems-autonomous}, though only in the published coordinates, not in input-normal ones
+    {driven-input-normal-autonomous}, which also suffer more if inputs are known only smoothed or late
+    {driven-input-normal-filtered} {driven-input-normal-delayed}; and report DSA only beside simpler measures, such as
+    the spread, CKA and Euclidean distances.""",
 )

@@ -187,17 +187,16 @@ experiment = Experiment(
     check_requirements=check_requirements,
     tasks=tasks,
     answer="""With 100 rows on CartPole, the return is 105 with the published form of dynamic k-means, 30 % above LRU
-    with 80 [dkm-author-beats-lru: holds], and 108 with the corrected form that takes a fixed loss from counts
-    [dkm-fixed-beats-lru: holds], whereas the form that keeps the sum of counts constant gets 91, 13 % more than LRU,
-    not the 15 % that we require [dkm-beats-lru: fails]; plain online k-means does as well as this form, 89, and LRU no
-    better than replacing rows at random, 81. With 1000 rows LRU is 25 % better than this form
-    [lru-is-better-with-1000-rows: holds]; tabular Q-learning at a tuned learning rate is not beaten: it gets 132
-    [dkm-fixed-beats-a-table: fails], and a memory that forgets nothing gets three times as much as the form with a
-    constant sum [small-is-no-worse: fails]. In four rooms, where only the goal is rewarded, the published form averages
-    the rare return away and hardly ever reaches the goal [published-form-loses-the-goal: holds]; the form with a
-    constant sum [corrected-finds-the-goal: holds] and that with a fixed loss [fixed-loss-finds-the-goal: holds] reach
-    it nearly as often as LRU. After the centres of a stream have jumped, the published form ends with a third of the
-    error of online k-means [dkm-author-follows-a-stream: holds], but the form with a fixed loss with no smaller one
-    [dkm-fixed-follows-a-stream: fails]. So increase the number of rows first, and compare a memory with a table where
-    one is small enough.""",
+    with 80 {dkm-author-beats-lru}, and 108 with the corrected form that takes a fixed loss from counts
+    {dkm-fixed-beats-lru}, whereas the form that keeps the sum of counts constant gets 91, 13 % more than LRU, not the
+    15 % that we require {dkm-beats-lru}; plain online k-means does as well as this form, 89, and LRU no better than
+    replacing rows at random, 81. With 1000 rows LRU is 25 % better than this form {lru-is-better-with-1000-rows};
+    tabular Q-learning at a tuned learning rate is not beaten: it gets 132 {dkm-fixed-beats-a-table}, and a memory that
+    forgets nothing gets three times as much as the form with a constant sum {small-is-no-worse}. In four rooms, where
+    only the goal is rewarded, the published form averages the rare return away and hardly ever reaches the goal
+    {published-form-loses-the-goal}; the form with a constant sum {corrected-finds-the-goal} and that with a fixed loss
+    {fixed-loss-finds-the-goal} reach it nearly as often as LRU. After the centres of a stream have jumped, the
+    published form ends with a third of the error of online k-means {dkm-author-follows-a-stream}, but the form with a
+    fixed loss with no smaller one {dkm-fixed-follows-a-stream}. So increase the number of rows first, and compare a
+    memory with a table where one is small enough.""",
 )

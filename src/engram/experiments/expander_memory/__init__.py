@@ -87,18 +87,17 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     headline="",
-    answer="""Expander networks of all sizes recover 99 % of states with 4 % of their nodes flipped
-    [errors-in-a-fixed-share: holds], the largest as well as the smallest [no-loss-with-size: holds], and the number of
-    states grows exponentially with that of nodes [exponentially-many-states: holds]. Local wiring [local-wiring-fails:
-    holds] and independent blocks [blocks-fail: holds], which are smaller codes of a higher rate, do not; if 2 % of the
-    clusters answer at random in every sweep, the network still recovers from 2 % errors [hidden-faults: holds], but
-    in less than a fifth of the cases if 5 % do [more-hidden-faults: fails]. At 10 % errors the network recovers 16 % of
-    the states [par-is-in-scaling-only: holds] and belief propagation on the same graph all of them
-    [belief-propagation-goes-further: holds]: the network's strength is its scaling, not the number of errors it
-    corrects. Its states are given by its wiring, and imposing random patterns would leave hardly any others consistent
-    with all clusters, if these are independent [and-leave-no-joint-state: holds]; contents of your own can be attached
-    to its states by a scaffold, which holds as many as it has nodes [scaffold-holds-its-nodes: holds]. So use it where
-    its own states will do: for contents, a pseudo-inverse network with as many weights holds twice as many perfectly
-    [scaffold-declines-smoothly: fails], and at four times as many returns the cue, of which a scaffold then keeps a
-    third [scaffold-keeps-something: fails].""",
+    answer="""Expander networks of all sizes recover {errors-in-a-fixed-share:0 %} of states with 4 % of their nodes
+    flipped {errors-in-a-fixed-share}, the largest as well as the smallest {no-loss-with-size}, and the number of states
+    grows exponentially with that of nodes {exponentially-many-states}. Local wiring {local-wiring-fails} and
+    independent blocks {blocks-fail}, which are smaller codes of a higher rate, do not; if 2 % of the clusters answer at
+    random in every sweep, the network still recovers from 2 % errors {hidden-faults}, but in less than a fifth of the
+    cases if 5 % do {more-hidden-faults}. At 10 % errors the network recovers 16 % of the states
+    {par-is-in-scaling-only} and belief propagation on the same graph all of them {belief-propagation-goes-further}: the
+    network's strength is its scaling, not the number of errors it corrects. Its states are given by its wiring, and
+    imposing random patterns would leave hardly any others consistent with all clusters, if these are independent
+    {and-leave-no-joint-state}; contents of your own can be attached to its states by a scaffold, which holds as many as
+    it has nodes {scaffold-holds-its-nodes}. So use it where its own states will do: for contents, a pseudo-inverse
+    network with as many weights holds twice as many perfectly {scaffold-declines-smoothly}, and at four times as many
+    returns the cue, of which a scaffold then keeps a third {scaffold-keeps-something}.""",
 )

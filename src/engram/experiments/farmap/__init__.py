@@ -108,19 +108,19 @@ experiment = Experiment(
     figure=figure,
     revision=2,
     headline="coverage",
-    answer="""FARMap's active map is half as large as a single map [memory: holds] and 0.37 times as large in large
-    mazes [memory-large: holds]; but it does not explore much more rapidly: it covers 1.04 times as much as the classic
-    explorer, averaged over steps [no-loss: holds], and 1.08 times in large mazes [somewhat-faster-large: holds], where
-    much would be a fifth [faster-large: fails], and it computes 2.7 times as long for each cell that it sees
-    [less-time: fails], although it examines 0.65 times as many cells for frontiers and paths [planning-large: holds].
-    Even the little is due to its preferences among frontiers: one map with the same preferences covers more, so that
-    FARMap reaches 0.95 of it [coverage-not-by-taste: fails], and 0.88 in large mazes [coverage-large-not-by-taste:
-    fails], at half of the active memory [memory-not-by-taste: holds]. Where it cuts matters less: with the same number
-    of cuts at regular intervals the active map is as small within 5 % [surprise-memory-clock: fails]; with random cuts
-    it is larger [surprise-memory: holds], though in two rooms 89 % of the cuts at surprise are at the door
-    [cuts-at-doors: holds]. Recall gains 3 % [recall-matters: holds], which took 80 seeds to tell from 2 %; walks to
-    other maps gain nothing [other-maps-matter: fails]. So fragment a map if the part in use has to be small; all parts
-    together take 2.6 times the memory of a single map [all-maps: holds], and in 300 mazes of 5,000 steps, as many as
-    published, 4.3 times, where the active map is .29 times as large in large mazes, but the lead is lost: in five
-    seeds FARMap covers .98 times as much there, too near to 1 to decide.""",
+    answer="""FARMap's active map is half as large as a single map {memory} and {memory-large:0.00} times as large in
+    large mazes {memory-large}; but it does not explore much more rapidly: it covers {no-loss:0.00} times as much as the
+    classic explorer, averaged over steps {no-loss}, and 1.08 times in large mazes {somewhat-faster-large}, where much
+    would be a fifth {faster-large}, and it computes {less-time:0.0} times as long for each cell that it sees
+    {less-time}, although it examines {planning-large:0.00} times as many cells for frontiers and paths
+    {planning-large}. Even the little is due to its preferences among frontiers: one map with the same preferences
+    covers more, so that FARMap reaches {coverage-not-by-taste:0.00} of it {coverage-not-by-taste}, and
+    {coverage-large-not-by-taste:0.00} in large mazes {coverage-large-not-by-taste}, at half of the active memory
+    {memory-not-by-taste}. Where it cuts matters less: with the same number of cuts at regular intervals the active map
+    is as small within 5 % {surprise-memory-clock}; with random cuts it is larger {surprise-memory}, though in two rooms
+    {cuts-at-doors:0 %} of the cuts at surprise are at the door {cuts-at-doors}. Recall gains 3 % {recall-matters},
+    which took 80 seeds to tell from 2 %; walks to other maps gain nothing {other-maps-matter}. So fragment a map if the
+    part in use has to be small; all parts together take {all-maps:0.0} times the memory of a single map {all-maps}, and
+    in 300 mazes of 5,000 steps, as many as published, 4.3 times, where the active map is .29 times as large in large
+    mazes, but the lead is lost: in five seeds FARMap covers .98 times as much there, too near to 1 to decide.""",
 )

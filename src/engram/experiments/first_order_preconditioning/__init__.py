@@ -279,26 +279,25 @@ experiment = Experiment(
     claims=claims,
     figure=figure,
     check_requirements=check_requirements,
-    answer="""A learned matrix makes a bowl round in the end [bowl-condition: holds] and descends it several times as
-    fast as gradient descent [bowl-slow: holds], though momentum at its best rate needs only a quarter more steps
-    [bowl-momentum-as-fast: holds]; after 60 steps its own step is Newton's along the highest curvature
-    [steep-is-newton: holds], and far shorter along the lowest [flat-is-not: holds]. With noisy batches it divides the
-    loss of momentum by nine at constant rates [noisy-gain-over-momentum: holds], but momentum at a rate that decays
-    ends at 36 % of the loss that the matrix reaches at a constant one [noisy-decay: holds], and if both rates decay,
-    the matrix ends at 73 % of momentum's loss, not at a quarter [noisy-decay-gain: fails], and in one of ten seeds at
-    twelve times; with gradient descent a learned scalar does not come close [noisy-control: holds], but with momentum
-    at half its rate it does as well [momentum-control-64: fails] [momentum-control-16: fails]. On digits at a small
-    learning rate matrices lower the training loss of momentum and Adam by more than half [digits-momentum-gain: holds]
-    [digits-adam-gain: holds] and that of SGD by 32 % [digits-sgd-gain: fails], but a learned scalar per layer typically
-    does so too [digits-momentum-control: holds] [digits-adam-control: holds]: there, what is learned is the learning
-    rate. With each at its best rate, matrices make none of SGD, momentum and Adam better by a tenth on unseen digits
-    [digits-sgd-tuned: fails] [digits-momentum-tuned: fails] [digits-adam-tuned: fails], nor momentum at a rate that
-    decays [digits-momentum-decay-gain: fails], which needs no matrix to do as well as with one at a constant rate
-    [digits-momentum-decay: holds]; on CIFAR-10 they raise the accuracy of momentum by 1.5 points in 400 steps, which
-    took 40 seeds to decide [cifar-momentum-gain: holds], and only .4 points above that with a scalar
-    [cifar-momentum-control: fails], but in ten epochs (preset large) by .3 points, and a scalar by .8, which five seeds
-    leave open; a step takes 1 to 2 % longer with them [overhead-momentum: holds] [overhead-adam: holds]; they balance a
-    pole no longer than scalars do [pole-control: fails], and at the end of training for 418 steps, where Adam alone
-    reaches 475 of 500. So let the learning rate decay before you try a matrix on badly conditioned problems with noisy
-    gradients, and on ordinary networks tune it first.""",
+    answer="""A learned matrix makes a bowl round in the end {bowl-condition} and descends it several times as fast as
+    gradient descent {bowl-slow}, though momentum at its best rate needs only a quarter more steps
+    {bowl-momentum-as-fast}; after 60 steps its own step is Newton's along the highest curvature {steep-is-newton}, and
+    far shorter along the lowest {flat-is-not}. With noisy batches it divides the loss of momentum by nine at constant
+    rates {noisy-gain-over-momentum}, but momentum at a rate that decays ends at {noisy-decay:0 %} of the loss that the
+    matrix reaches at a constant one {noisy-decay}, and if both rates decay, the matrix ends at {noisy-decay-gain:0 %}
+    of momentum's loss, not at a quarter {noisy-decay-gain}, and in one of ten seeds at twelve times; with gradient
+    descent a learned scalar does not come close {noisy-control}, but with momentum at half its rate it does as well
+    {momentum-control-64} {momentum-control-16}. On digits at a small learning rate matrices lower the training loss of
+    momentum and Adam by more than half {digits-momentum-gain} {digits-adam-gain} and that of SGD by 32 %
+    {digits-sgd-gain}, but a learned scalar per layer typically does so too {digits-momentum-control}
+    {digits-adam-control}: there, what is learned is the learning rate. With each at its best rate, matrices make none
+    of SGD, momentum and Adam better by a tenth on unseen digits {digits-sgd-tuned} {digits-momentum-tuned}
+    {digits-adam-tuned}, nor momentum at a rate that decays {digits-momentum-decay-gain}, which needs no matrix to do as
+    well as with one at a constant rate {digits-momentum-decay}; on CIFAR-10 they raise the accuracy of momentum by 1.5
+    points in 400 steps, which took 40 seeds to decide {cifar-momentum-gain}, and only .4 points above that with a
+    scalar {cifar-momentum-control}, but in ten epochs (preset large) by .3 points, and a scalar by .8, which five seeds
+    leave open; a step takes 1 to 2 % longer with them {overhead-momentum} {overhead-adam}; they balance a pole no
+    longer than scalars do {pole-control}, and at the end of training for 418 steps, where Adam alone reaches 475 of
+    500. So let the learning rate decay before you try a matrix on badly conditioned problems with noisy gradients, and
+    on ordinary networks tune it first.""",
 )

@@ -296,18 +296,18 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     tasks=tasks,
-    answer="""At learning rates chosen by validation, nearly every rule comes within 3 % of backpropagation in a
-    narrow network: feedback alignment [fa-near-backprop: holds], direct feedback alignment [dfa-near-backprop: holds],
-    sign symmetry [usf-near-backprop: holds], difference target propagation [dtp-near-backprop: holds], strict
-    predictive coding [pc-strict-near-backprop: holds] and Kolen-Pollack's rule [kolen-pollack-near-backprop: holds]. In
-    a wide network this says little, since random features suffice [random-features-suffice-when-wide: holds]; in a thin
-    network, where training only the last layer reaches 67 %, feedback alignment reaches 95 % [fa-learns-thin-layers:
-    holds], and in a deep one 91 % compared with 76 % [fa-learns-deep-layers: holds]. Weight perturbation reaches 74 %
-    and node perturbation 94 % [nodes-before-weights: holds]; width does not harm the former
-    [weight-perturbation-worse-when-wide: fails]; equilibrium propagation reaches 96 % with clipped units
-    [equilibrium-propagation-learns: holds]. In recurrent networks e-prop stays 5 % behind backpropagation through time
-    [eprop-near-backprop-through-time: holds], and it is too close to decide whether training recurrent weights with it
-    gains the required 4 % [eprop-learns-recurrent-weights: is open]. So if the backward pass must not use the forward
-    weights, begin with Kolen-Pollack's rule, or with sign symmetry if it may use their signs, and test it on thin or
-    deep networks, where rules differ.""",
+    answer="""At learning rates chosen by validation, nearly every rule comes within 3 % of backpropagation in a narrow
+    network: feedback alignment {fa-near-backprop}, direct feedback alignment {dfa-near-backprop}, sign symmetry
+    {usf-near-backprop}, difference target propagation {dtp-near-backprop}, strict predictive coding
+    {pc-strict-near-backprop} and Kolen-Pollack's rule {kolen-pollack-near-backprop}. In a wide network this says
+    little, since random features suffice {random-features-suffice-when-wide}; in a thin network, where training only
+    the last layer reaches 67 %, feedback alignment reaches 95 % {fa-learns-thin-layers}, and in a deep one 91 %
+    compared with 76 % {fa-learns-deep-layers}. Weight perturbation reaches 74 % and node perturbation 94 %
+    {nodes-before-weights}; width does not harm the former {weight-perturbation-worse-when-wide}; equilibrium
+    propagation reaches {equilibrium-propagation-learns:0 %} with clipped units {equilibrium-propagation-learns}. In
+    recurrent networks e-prop stays 5 % behind backpropagation through time {eprop-near-backprop-through-time}, and it
+    is too close to decide whether training recurrent weights with it gains the required 4 %
+    {eprop-learns-recurrent-weights}. So if the backward pass must not use the forward weights, begin with
+    Kolen-Pollack's rule, or with sign symmetry if it may use their signs, and test it on thin or deep networks, where
+    rules differ.""",
 )

@@ -261,14 +261,13 @@ experiment = Experiment(
     tasks=tasks,
     answer="""After one pass over CIFAR-10 (JPEG re-encodings), where backpropagation reaches 57 %, the rules fall into
     groups: a weight mirror with a warm-up, sign symmetry and Kolen-Pollack's rule lose 3 to 5 points
-    [weight-mirror-near-backprop: is open] [usf-near-backprop: fails] [kolen-pollack-near-backprop: fails], random
-    magnitudes beside true signs 7 to 10 [frsf-before-fa: holds] [brsf-before-fa: holds], initial weights and direct
-    feedback 11 to 12 [align-prop-before-fa: holds] [dfa-before-fa: holds], and feedback alignment 17
-    [backprop-before-fa: holds]. That is 9 points above training only the last layer for as long
-    [fa-before-last-layer-longer: holds]; but errors that pass the skip connections and the true weights of head and
-    projections alone lose only 7, so that feedback alignment is worse than these [fa-before-skips: fails], and beside
-    them random feedback in the branches adds nothing [random-branches-before-none: fails]. So on a residual network
-    only the rules whose feedback knows the weights or their signs show that it is good for something. Of the 8 points
-    that a mirror loses without a warm-up, this saves 5 [warm-up-helps: holds]; after 250 passes the published gaps of
-    sign symmetry are smaller, 1.4 to 2.6 points.""",
+    {weight-mirror-near-backprop} {usf-near-backprop} {kolen-pollack-near-backprop}, random magnitudes beside true signs
+    7 to 10 {frsf-before-fa} {brsf-before-fa}, initial weights and direct feedback 11 to 12 {align-prop-before-fa}
+    {dfa-before-fa}, and feedback alignment 17 {backprop-before-fa}. That is 9 points above training only the last layer
+    for as long {fa-before-last-layer-longer}; but errors that pass the skip connections and the true weights of head
+    and projections alone lose only 7, so that feedback alignment is worse than these {fa-before-skips}, and beside them
+    random feedback in the branches adds nothing {random-branches-before-none}. So on a residual network only the rules
+    whose feedback knows the weights or their signs show that it is good for something. Of the 8 points that a mirror
+    loses without a warm-up, this saves 5 {warm-up-helps}; after 250 passes the published gaps of sign symmetry are
+    smaller, 1.4 to 2.6 points.""",
 )

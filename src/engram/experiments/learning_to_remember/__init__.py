@@ -70,18 +70,17 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     answer="""A rule found in 2,000 short windows recalls over 99 % of the bits of four snippets, in the median of 24
-    seeds [rule-is-found: holds]; four searches got stuck near 69 %, so start several with different seeds. With six
-    snippets such rules recall 6 % more than Hebb's rule [as-good-as-hebb: holds], with two they recall as much as
-    online gradient descent within 1 % [as-good-as-gradient-descent: holds], with four and six 3 % more than descent in
-    a network with a hidden layer [better-than-deep-gradient-descent: holds]; with four an LSTM stays 31 % behind after
-    as many windows [better-than-lstm: holds], at the accuracy of the searches that got stuck. A rule found for 12
-    neurons whose messages are averaged works as well with 24 and 48 [rule-runs-in-larger-networks: holds]; networks
-    with hidden neurons learn too, whether layered [layered-learns: holds], with two hidden layers [deep-learns: holds],
-    recurrent [recurrent-learns: holds] or sparse [sparse-learns: holds], if four searches are begun and the best goes
-    on for three times as many windows: a single one often stays at what bodies alone recall; rules that are trained to
-    recall earlier windows recall most bits of the previous one, in the median 86 % [the-last-window-is-recalled:
-    holds]. Simple rules do as well: one state variable in each synapse is enough [one-number-is-enough: holds], types
-    of neurons do not help [types-help: fails], and a rule without products of activities recalls as much, contrary to
-    our expectation [products-matter: fails]. So begin with a single number in each synapse, one type of neurons and
-    several searches, and add parts only if they are needed.""",
+    seeds {rule-is-found}; four searches got stuck near 69 %, so start several with different seeds. With six snippets
+    such rules recall 6 % more than Hebb's rule {as-good-as-hebb}, with two they recall as much as online gradient
+    descent within 1 % {as-good-as-gradient-descent}, with four and six 3 % more than descent in a network with a hidden
+    layer {better-than-deep-gradient-descent}; with four an LSTM stays {better-than-lstm:0 %} behind after as many
+    windows {better-than-lstm}, at the accuracy of the searches that got stuck. A rule found for 12 neurons whose
+    messages are averaged works as well with 24 and 48 {rule-runs-in-larger-networks}; networks with hidden neurons
+    learn too, whether layered {layered-learns}, with two hidden layers {deep-learns}, recurrent {recurrent-learns} or
+    sparse {sparse-learns}, if four searches are begun and the best goes on for three times as many windows: a single
+    one often stays at what bodies alone recall; rules that are trained to recall earlier windows recall most bits of
+    the previous one, in the median 86 % {the-last-window-is-recalled}. Simple rules do as well: one state variable in
+    each synapse is enough {one-number-is-enough}, types of neurons do not help {types-help}, and a rule without
+    products of activities recalls as much, contrary to our expectation {products-matter}. So begin with a single number
+    in each synapse, one type of neurons and several searches, and add parts only if they are needed.""",
 )

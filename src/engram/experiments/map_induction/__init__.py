@@ -138,15 +138,15 @@ experiment = Experiment(
     figure=figure,
     headline="cells",
     answer="""If a world repeats a unit, a search with map induction collects all rewards in 178 moves, and one without
-    in 327 [induction-finds-rewards-sooner: holds], or in 172 and 328 with the published number of simulated episodes
-    (preset large); the best hypothesis alone does exactly as well. Going greedily to likely rewards takes 141 moves,
-    going to the nearest unknown cell 213 [greedy-induction-beats-the-frontier: holds], and knowing the map 138
-    [greedy-induction-is-near-the-oracle: holds]. With two variants of the unit induction does no harm
-    [two-variants-do-no-harm: holds]; with a colour that distinguishes them it saves 14 %, just less than the required
-    15 % [landmarks-tell-variants-apart: fails]. If units share only their walls, induction costs 17 %
-    [induction-harms-where-nothing-repeats: holds], or 6 % if one hypothesis is that nothing repeats
-    [no-structure-as-a-hypothesis-heals: holds], which changes nothing if units are identical: so always include this
-    hypothesis. From a path alone, whether it was walked with induction can be inferred in 80 % of the cases, where
-    guessing is right in half, but fewer than required [ways-tell-the-planner: fails]; with the published number it can
-    in 83 %, which leaves this open.""",
+    in 327 {induction-finds-rewards-sooner}, or in 172 and 328 with the published number of simulated episodes (preset
+    large); the best hypothesis alone does exactly as well. Going greedily to likely rewards takes 141 moves, going to
+    the nearest unknown cell 213 {greedy-induction-beats-the-frontier}, and knowing the map 138
+    {greedy-induction-is-near-the-oracle}. With two variants of the unit induction does no harm
+    {two-variants-do-no-harm}; with a colour that distinguishes them it saves 14 %, just less than the required 15 %
+    {landmarks-tell-variants-apart}. If units share only their walls, induction costs 17 %
+    {induction-harms-where-nothing-repeats}, or 6 % if one hypothesis is that nothing repeats
+    {no-structure-as-a-hypothesis-heals}, which changes nothing if units are identical: so always include this
+    hypothesis. From a path alone, whether it was walked with induction can be inferred in {ways-tell-the-planner:0 %}
+    of the cases, where guessing is right in half, but fewer than required {ways-tell-the-planner}; with the published
+    number it can in 83 %, which leaves this open.""",
 )

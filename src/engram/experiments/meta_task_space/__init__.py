@@ -160,15 +160,16 @@ experiment = Experiment(
     figure=figure,
     headline="reward",
     answer="""The space is implemented correctly: in named tasks the returns of chance and of the oracle agree with
-    closed forms [expressivity: holds], those in find-the-spot and key-door with random walks and distances
-    [extensions: holds], and the generator accepts 22 % of its draws, as the published one does
-    [acceptance: holds]. Only 40 % of the tasks that it accepts require learning [few-worth-learning: holds]. A trained
-    LSTM has less regret than UCB1, which does not know that the two arms depend on each other [bandit-learnt: holds],
-    and in the median hardly more than a greedy player that knows it [bandit-as-greedy: holds]; it is nearly optimal in
-    the two-step task [two-step-learnt: holds], and learns within lifetimes of unseen random tasks, from a score of 0.29
-    to 0.49 [learns-unseen-tasks: holds]. Its choices in the two-step task with reversals are model-based, with an
-    effect of 0.33 [model-based: holds], 90 % of that of exact inference [model-based-as-inferred-with-reversals:
-    holds]; without reversals the effect is only 0.12 [model-based-without-reversals: fails], again 90 % of that of
-    exact inference [model-based-as-inferred: holds], so the task itself asks for little more. Train and test
-    meta-learners on this space, but first check with `diagnose` that a random task requires learning.""",
+    closed forms {expressivity}, those in find-the-spot and key-door with random walks and distances {extensions}, and
+    the generator accepts {acceptance:0 %} of its draws, as the published one does {acceptance}. Only
+    {few-worth-learning:0 %} of the tasks that it accepts require learning {few-worth-learning}. A trained LSTM has less
+    regret than UCB1, which does not know that the two arms depend on each other {bandit-learnt}, and in the median
+    hardly more than a greedy player that knows it {bandit-as-greedy}; it is nearly optimal in the two-step task
+    {two-step-learnt}, and learns within lifetimes of unseen random tasks, from a score of 0.29 to 0.49
+    {learns-unseen-tasks}. Its choices in the two-step task with reversals are model-based, with an effect of
+    {model-based:0.00} {model-based}, {model-based-as-inferred-with-reversals:0 %} of that of exact inference
+    {model-based-as-inferred-with-reversals}; without reversals the effect is only {model-based-without-reversals:0.00}
+    {model-based-without-reversals}, again {model-based-as-inferred:0 %} of that of exact inference
+    {model-based-as-inferred}, so the task itself asks for little more. Train and test meta-learners on this space, but
+    first check with `diagnose` that a random task requires learning.""",
 )

@@ -57,18 +57,17 @@ experiment = Experiment(
     ),
     headline="dictionary_error",
     answer="""In 60 batches NOODL with its local iterations recovers the dictionary to an error of 1.5e-7
-    [exact-dictionary: holds] and the codes to 5e-7 [exact-codes: holds], and with codes by least squares, which are
-    ours, as exactly in far fewer iterations [least-squares-in-fewer-iterations: holds]; the rules of Arora et al., with
-    the best of several step sizes and averaged, stall at 0.04 [arora-stalls: holds], and the best lasso, which leads in
-    the first batches [lasso-leads-early: holds], is at 0.004 [lasso-stays-behind: holds]. With codes by least squares
-    it also recovers 1,500 atoms, of which up to 100 are in a sample, to an error of 1.2e-8 [large-dictionary: holds];
-    for all of 10 dictionaries every code has the right atoms, but the claim needs 11 [large-codes: is open]. NOODL
-    recovers 250 atoms with up to 16 of them in a sample [up-to-16-atoms: holds] but not with 32 in 80 batches
-    [not-with-32-atoms: holds], and from initialisations that are close enough [wide-basin: holds]; from 14 / log n it
-    still misses a few atoms after 400 batches with 18 of 20 dictionaries [basin-ends: holds], but with up to 16 atoms
-    in a sample it recovers 57 % of 320 [basin-is-wider-with-16-atoms: holds]. It tracks a rotating dictionary better
-    than a lasso with forgetting [lasso-lags: holds]. Initialised with samples it finds 92 % of the atoms [blind-start:
-    holds], and 9 % more if mixed atoms are repaired [mending-finds-more: holds]; a lasso explains 1 % more of a
-    photograph's patches [lasso-is-better-on-patches: holds], so NOODL is suited to streams of sparse sums of atoms
-    whose coefficients are not small.""",
+    {exact-dictionary} and the codes to 5e-7 {exact-codes}, and with codes by least squares, which are ours, as exactly
+    in far fewer iterations {least-squares-in-fewer-iterations}; the rules of Arora et al., with the best of several
+    step sizes and averaged, stall at 0.04 {arora-stalls}, and the best lasso, which leads in the first batches
+    {lasso-leads-early}, is at 0.004 {lasso-stays-behind}. With codes by least squares it also recovers 1,500 atoms, of
+    which up to 100 are in a sample, to an error of 1.2e-8 {large-dictionary}; for all of 10 dictionaries every code has
+    the right atoms, but the claim needs 11 {large-codes}. NOODL recovers 250 atoms with up to 16 of them in a sample
+    {up-to-16-atoms} but not with 32 in 80 batches {not-with-32-atoms}, and from initialisations that are close enough
+    {wide-basin}; from 14 / log n it still misses a few atoms after 400 batches with 18 of 20 dictionaries {basin-ends},
+    but with up to 16 atoms in a sample it recovers {basin-is-wider-with-16-atoms:0 %} of 320
+    {basin-is-wider-with-16-atoms}. It tracks a rotating dictionary better than a lasso with forgetting {lasso-lags}.
+    Initialised with samples it finds {blind-start:0 %} of the atoms {blind-start}, and 9 % more if mixed atoms are
+    repaired {mending-finds-more}; a lasso explains 1 % more of a photograph's patches {lasso-is-better-on-patches}, so
+    NOODL is suited to streams of sparse sums of atoms whose coefficients are not small.""",
 )

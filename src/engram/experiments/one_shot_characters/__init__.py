@@ -129,19 +129,17 @@ experiment = Experiment(
     headline="accuracy",
     tasks=tasks,
     check_requirements=check_requirements,
-    answer="""A plastic output layer classifies characters from one drawing better than the nearest drawing in
-    pixels does: by .09 on glyphs [beats-nearest-pixels: holds] and by .23 on Omniglot
-    [beats-nearest-pixels-on-omniglot: holds]; a single plasticity coefficient is enough, on glyphs
-    [one-coefficient-suffices: holds] and on Omniglot [one-coefficient-suffices-on-omniglot: holds], and without
-    plasticity the network guesses [non-plastic-guesses: holds]. Matching by the nearest code of an encoder that is
-    trained for it is no better than a layer with a single coefficient, on glyphs
-    [homogeneous-competitive-with-matching: holds] and on Omniglot [homogeneous-competitive-with-matching-on-omniglot:
-    holds], but on glyphs .03 better than one with a coefficient for each connection
-    [connection-competitive-with-matching: fails]. Discriminants of random features are .03 more accurate than either
-    layer on Omniglot [connection-competitive-with-discriminants-on-omniglot: fails]
-    [homogeneous-competitive-with-discriminants-on-omniglot: fails]; on glyphs they are .06 ahead of the layer with
-    many coefficients [connection-competitive-with-discriminants: fails], and in the median .02 ahead of that with one,
-    which is just the lead that was allowed [homogeneous-competitive-with-discriminants: is open]. So begin with
-    discriminants, which are also the simplest, and use a plastic layer where a network has to store what it sees while
-    it runs.""",
+    answer="""A plastic output layer classifies characters from one drawing better than the nearest drawing in pixels
+    does: by .09 on glyphs {beats-nearest-pixels} and by {beats-nearest-pixels-on-omniglot:.00} on Omniglot
+    {beats-nearest-pixels-on-omniglot}; a single plasticity coefficient is enough, on glyphs {one-coefficient-suffices}
+    and on Omniglot {one-coefficient-suffices-on-omniglot}, and without plasticity the network guesses
+    {non-plastic-guesses}. Matching by the nearest code of an encoder that is trained for it is no better than a layer
+    with a single coefficient, on glyphs {homogeneous-competitive-with-matching} and on Omniglot
+    {homogeneous-competitive-with-matching-on-omniglot}, but on glyphs .03 better than one with a coefficient for each
+    connection {connection-competitive-with-matching}. Discriminants of random features are .03 more accurate than
+    either layer on Omniglot {connection-competitive-with-discriminants-on-omniglot}
+    {homogeneous-competitive-with-discriminants-on-omniglot}; on glyphs they are .06 ahead of the layer with many
+    coefficients {connection-competitive-with-discriminants}, and in the median .02 ahead of that with one, which is
+    just the lead that was allowed {homogeneous-competitive-with-discriminants}. So begin with discriminants, which are
+    also the simplest, and use a plastic layer where a network has to store what it sees while it runs.""",
 )

@@ -140,9 +140,9 @@ experiment = Experiment(
     check_requirements=lambda config: read_penn_treebank() if config.corpus == "penn-treebank" else None,
     answer="""LSTMs with plastic synapses learn sooner than an LSTM with the same number of parameters to predict
     attributes that have occurred before: averaged over training, the plastic one reaches 0.38 nats
-    [plastic-before-lstm: holds], the immediately modulated one 0.32 [modulated-before-lstm: holds] and the
-    retroactively modulated one 0.34 [retroactive-before-lstm: holds], the LSTM 0.74. Whether modulation improves on
-    plasticity alone by the margin that we ask for is open, after 40 seeds [modulated-before-plastic: is open]. So take
-    plasticity for what has to be kept within a document, in its simplest form first; the published results are for the
-    Penn Treebank, which this run did not use.""",
+    {plastic-before-lstm}, the immediately modulated one 0.32 {modulated-before-lstm} and the retroactively modulated
+    one 0.34 {retroactive-before-lstm}, the LSTM 0.74. Whether modulation improves on plasticity alone by the margin
+    that we ask for is open, after 40 seeds {modulated-before-plastic}. So take plasticity for what has to be kept
+    within a document, in its simplest form first; the published results are for the Penn Treebank, which this run did
+    not use.""",
 )

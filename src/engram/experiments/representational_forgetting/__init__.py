@@ -106,19 +106,19 @@ experiment = Experiment(
     figure=figure,
     headline="balance",
     check_requirements=check_requirements,
-    answer="""With one head for all classes the outputs forget the first task completely [outputs-are-forgotten: holds],
-    but its features remain in part [features-are-left: holds]: probes with five examples per class recover .63 of its
-    answers [few-examples-recover: holds], those with all examples .71, after .78 before and .64 on an untrained body,
-    so that half of what learning had added is lost [half-of-what-was-learned-is-left: holds]; with a head for each
-    task, too, features forget much less than outputs [forgetting-is-mostly-the-read-out: holds]. An update learned from
-    a teacher of both tasks brings activity closer to the teacher's, on average by a third compared with Adam at the
-    rate that is best for probes [it-mimics-the-teacher: holds]. Probes then are .017 more accurate on the old task than
-    after Adam [learned-updates-keep-more: holds], and as much less accurate on the new, where the paper reports an
-    improvement [learned-updates-improve-the-new: fails]; that the loss is more than .01 is not quite certain
-    [learned-updates-do-not-pay: is open]; so over both tasks it gains nothing over learned rates alone [not-only-rates:
-    fails] and is only as good as plain Adam [as-good-as-plain: holds], as are an anchor [as-good-as-l2: holds], EWC
-    [as-good-as-ewc: holds] and learning without forgetting, by outputs [as-good-as-lwf: holds] or by features
-    [as-good-as-feature-lwf: holds]. After five tasks it retains no more of the first four than Adam [longer-sequences:
-    fails], and leaving the body alone is no solution: it costs .06 on the new task [a-frozen-body-pays: holds]. So if a
-    network seems to have forgotten a task, first fit a new readout to a few examples of it.""",
+    answer="""With one head for all classes the outputs forget the first task completely {outputs-are-forgotten}, but
+    its features remain in part {features-are-left}: probes with five examples per class recover .63 of its answers
+    {few-examples-recover}, those with all examples .71, after .78 before and .64 on an untrained body, so that half of
+    what learning had added is lost {half-of-what-was-learned-is-left}; with a head for each task, too, features forget
+    much less than outputs {forgetting-is-mostly-the-read-out}. An update learned from a teacher of both tasks brings
+    activity closer to the teacher's, on average by a third compared with Adam at the rate that is best for probes
+    {it-mimics-the-teacher}. Probes then are {learned-updates-keep-more:.000} more accurate on the old task than after
+    Adam {learned-updates-keep-more}, and as much less accurate on the new, where the paper reports an improvement
+    {learned-updates-improve-the-new}; that the loss is more than .01 is not quite certain {learned-updates-do-not-pay};
+    so over both tasks it gains nothing over learned rates alone {not-only-rates} and is only as good as plain Adam
+    {as-good-as-plain}, as are an anchor {as-good-as-l2}, EWC {as-good-as-ewc} and learning without forgetting, by
+    outputs {as-good-as-lwf} or by features {as-good-as-feature-lwf}. After five tasks it retains no more of the first
+    four than Adam {longer-sequences}, and leaving the body alone is no solution: it costs .06 on the new task
+    {a-frozen-body-pays}. So if a network seems to have forgotten a task, first fit a new readout to a few examples of
+    it.""",
 )

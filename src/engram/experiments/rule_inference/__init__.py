@@ -179,19 +179,18 @@ experiment = Experiment(
     figure=figure,
     headline="error",
     answer="""Yes, with care: from activity with noise the coefficients of Oja's rule are found among 27 terms and the
-    residual is the noise [true-family: holds], with errors in proportion to it [noise: holds], and in a recurrent
-    network, too [recurrent: holds], even from a quarter of its units [recurrent-quarter: holds]. From the choices of
-    twenty flies the coefficient of reward is known within a fifth [reward: holds], and forgetting of all odours is told
-    from forgetting of the accepted one by what it predicts for other flies [form-of-forgetting: holds]; with one fly
-    even selected terms predict others less than half as well as the true rule [one-fly-selected: fails], and whether a
-    quarter of the sessions makes no more than three times the error is open [quarter-of-the-sessions: is open]. But a
-    good prediction is no evidence for a rule: with small inputs activity of new sessions is predicted
-    [yet-it-predicts: holds] while coefficients are wrong by many times their size [prediction-is-no-evidence: holds],
-    and a family without the weight explains nine tenths of the activity [wrong-family-looks-good: holds], though its
-    residual is many times the noise [wrong-family: holds]. In the published task, where a hidden layer chooses and
-    rewards wait, reward and forgetting are found from 18 flies [hidden-layer: holds] [hidden-forgetting: holds], and
-    the rule predicts others better than a regression on their past [better-than-the-past: holds]; but a network without
-    the hidden layer predicts as well [hidden-layer-matters: fails], with a coefficient several times as large: its size
-    is that of the network one assumes. So look at what is identifiable and at the residual first; shuffled steps are
-    not explained [shuffled-steps: holds].""",
+    residual is the noise {true-family}, with errors in proportion to it {noise}, and in a recurrent network, too
+    {recurrent}, even from a quarter of its units {recurrent-quarter}. From the choices of twenty flies the coefficient
+    of reward is known within a fifth {reward}, and forgetting of all odours is told from forgetting of the accepted one
+    by what it predicts for other flies {form-of-forgetting}; with one fly even selected terms predict others less than
+    half as well as the true rule {one-fly-selected}, and whether a quarter of the sessions makes no more than three
+    times the error is open {quarter-of-the-sessions}. But a good prediction is no evidence for a rule: with small
+    inputs activity of new sessions is predicted {yet-it-predicts} while coefficients are wrong by many times their size
+    {prediction-is-no-evidence}, and a family without the weight explains nine tenths of the activity
+    {wrong-family-looks-good}, though its residual is many times the noise {wrong-family}. In the published task, where
+    a hidden layer chooses and rewards wait, reward and forgetting are found from 18 flies {hidden-layer}
+    {hidden-forgetting}, and the rule predicts others better than a regression on their past {better-than-the-past}; but
+    a network without the hidden layer predicts as well {hidden-layer-matters}, with a coefficient several times as
+    large: its size is that of the network one assumes. So look at what is identifiable and at the residual first;
+    shuffled steps are not explained {shuffled-steps}.""",
 )

@@ -206,12 +206,12 @@ experiment = Experiment(
     headline="accuracy",
     check_requirements=lambda config: check_files(config.images),
     answer="""A quarter as wide and after 5,000 images, three layers that learn by soft competition give a readout of
-    62.3 %, 5 % more than random filters [learning-helps-the-top: holds], and layer by layer 6 and 4 % more
-    [accuracy-rises-over-layers: holds]; without losers that unlearn it is no better than random [losers-help: holds].
-    Backpropagation is not 3 % better after as many images [backprop-is-better: fails], of which it had one pass. Hard
-    competition is 5 % behind, not the 8 % that are half of the published gap [soft-beats-hard: fails], and is no better
-    than random filters [hard-before-random: fails]. Miconi's layers are 7 % behind [before-instar: holds], but have a
-    tenth of the updates here, and are below random filters. With half of the width and all images SoftHebb has 72.3 %,
-    random filters 67.3 %, and by the published readout 74.2 % against 68.6 %; three seeds are too few to decide whether
-    the lead is 3 %, and the published 80.3 % are claimed at full width alone.""",
+    62.3 %, 5 % more than random filters {learning-helps-the-top}, and layer by layer 6 and 4 % more
+    {accuracy-rises-over-layers}; without losers that unlearn it is no better than random {losers-help}. Backpropagation
+    is not 3 % better after as many images {backprop-is-better}, of which it had one pass. Hard competition is 5 %
+    behind, not the 8 % that are half of the published gap {soft-beats-hard}, and is no better than random filters
+    {hard-before-random}. Miconi's layers are 7 % behind {before-instar}, but have a tenth of the updates here, and are
+    below random filters. With half of the width and all images SoftHebb has 72.3 %, random filters 67.3 %, and by the
+    published readout 74.2 % against 68.6 %; three seeds are too few to decide whether the lead is 3 %, and the
+    published 80.3 % are claimed at full width alone.""",
 )
