@@ -77,6 +77,9 @@ bench: .venv/installed-dev
 	$(PYTHON) -m venv .venv/dsa-metric
 	.venv/dsa-metric/bin/python -m pip install --quiet --disable-pip-version-check 'dsa-metric==2.0.2'
 	$(BIN)/python benchmarks/dsa.py --peer .venv/dsa-metric/bin/python $(QUICK)
+	$(PYTHON) -m venv .venv/fla-core
+	.venv/fla-core/bin/python -m pip install --quiet --disable-pip-version-check 'fla-core==0.6.0' numpy torch
+	$(BIN)/python benchmarks/sequence.py --peer .venv/fla-core/bin/python
 	$(BIN)/python benchmarks/verify.py $(QUICK)
 	$(BIN)/python benchmarks/rules.py
 	$(BIN)/python benchmarks/feedback_mode.py

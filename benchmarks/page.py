@@ -34,6 +34,7 @@ import optim
 import plasticity
 import rule_inference
 import rules
+import sequence
 import spatial
 import verify
 from engram.lab.export import draw
@@ -449,6 +450,7 @@ def main() -> None:
             rules,
             feedback_mode,
             rule_inference,
+            sequence,
             continual,
             forgetting,
             optim,

@@ -86,15 +86,15 @@ def test_a_gradient_penalty_trains_the_layer():
 def test_the_layer_is_its_equations():
     layer, input = layer_with("delta", gate=True), sequence(4, 1)
     heads = []
-    parts = (input[:, 0] @ layer.weight_in.T + layer.bias_in).split([6, 6, 6, 6, 2], 1)
+    parts = (input[:, 0] @ layer.weight_in.T + layer.bias_in).view(4, 2, 13)
     for head in range(2):
-        q, k, v, gate = (part[:, 3 * head : 3 * head + 3] for part in parts[:4])
+        q, k, v, gate, logit = parts[:, head].split([3, 3, 3, 3, 1], 1)
         q, k = (torch.nn.functional.silu(t) for t in (q, k))
         q, k = (t / (t.square().sum(1, keepdim=True) + 1e-6).sqrt() for t in (q, k))
         weight = torch.zeros(3, 3, dtype=torch.float64)
         outputs = []
         for t in range(4):
-            weight = weight + parts[4][t, head].sigmoid() * torch.outer(v[t] - weight @ k[t], k[t])
+            weight = weight + logit[t].sigmoid() * torch.outer(v[t] - weight @ k[t], k[t])
             o = weight @ q[t]
             o = o / (o.square().mean() + 1e-6).sqrt() * layer.norm_weight[head]
             outputs.append(o * gate[t] * gate[t].sigmoid())
@@ -106,7 +106,8 @@ def test_negative_eigenvalues_double_beta():
     doubled, plain = layer_with("delta", negative_eigenvalues=True), layer_with("delta")
     assert not torch.allclose(doubled(sequence(4))[0], plain(sequence(4))[0])
     with torch.no_grad():
-        doubled.bias_in[-2:], doubled.weight_in[-2:] = 50.0, 0.0  # beta = 2
+        for head in (9, 19):  # the last feature of each head is the logit of beta, here 2
+            doubled.bias_in[head], doubled.weight_in[head] = 50.0, 0.0
     _, once = doubled(sequence(1))
     _, twice = doubled(sequence(1), once)  # the error changes its sign, and is taken back
     assert once.weight.abs().max() > 0.1

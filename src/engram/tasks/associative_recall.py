@@ -84,7 +84,7 @@ class AssociativeRecall:
         checks.size("batch_size", batch_size)
         device = checks.generator(generator).device
         tokens = self._order((batch_size, self.keys), generator)[:, : self.pairs + self.noise]
-        noise, asked = torch.split(tokens, (self.noise, self.pairs), 1)
+        noise, asked = torch.split(tokens, [self.noise, self.pairs], 1)
         rounds = self._order((batch_size, self.bindings, self.pairs), generator).flatten(1)
         shown = torch.cat((noise, asked.gather(1, rounds)), 1)
         bound = torch.randint(self.values, shown.shape, generator=generator, device=device)

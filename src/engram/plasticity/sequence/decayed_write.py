@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engram.plasticity.sequence.products import attention, decay_between
 from engram.plasticity.sequence.state import FastWeights
-from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, outer, scaled
+from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, plus_outer, scaled
 
 
 class DecayedWrite(WriteRule):
@@ -39,7 +39,7 @@ class DecayedWrite(WriteRule):
     ) -> FastWeights:
         """As ``WriteRule.write``; ``log_decay`` is the logarithm of alpha."""
         beta, log_decay = signals
-        return FastWeights(scaled(state.weight, log_decay.exp()) + outer(scaled(value, beta), key))
+        return FastWeights(plus_outer(scaled(state.weight, log_decay.exp()), beta, value, key))
 
     def chunk(
         self, state: FastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor

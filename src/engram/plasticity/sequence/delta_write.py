@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engram.plasticity.sequence.products import attention, corrected
 from engram.plasticity.sequence.state import FastWeights
-from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, outer, scaled, times
+from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, plus_outer, times
 
 
 class DeltaWrite(WriteRule):
@@ -41,7 +41,7 @@ class DeltaWrite(WriteRule):
         """As ``WriteRule.write``."""
         (beta,) = signals
         error = value - times(state.weight, key)
-        return FastWeights(state.weight + outer(scaled(error, beta), key))
+        return FastWeights(plus_outer(state.weight, beta, error, key))
 
     def chunk(
         self, state: FastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor

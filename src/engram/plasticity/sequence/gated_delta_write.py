@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engram.plasticity.sequence.products import attention, corrected, decay_between
 from engram.plasticity.sequence.state import FastWeights
-from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, outer, scaled, times
+from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, plus_outer, scaled, times
 
 
 class GatedDeltaWrite(WriteRule):
@@ -40,7 +40,7 @@ class GatedDeltaWrite(WriteRule):
         """As ``WriteRule.write``; ``log_decay`` is the logarithm of alpha."""
         beta, log_decay = signals
         left = scaled(state.weight, log_decay.exp())
-        return FastWeights(left + outer(scaled(value - times(left, key), beta), key))
+        return FastWeights(plus_outer(left, beta, value - times(left, key), key))
 
     def chunk(
         self, state: FastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor

@@ -15,7 +15,7 @@ from engram.plasticity.sequence.write_rule import (
     by_chunk,
     in_chunks,
     in_time,
-    outer,
+    plus_outer,
     scaled,
     step_scan,
     times,
@@ -84,7 +84,7 @@ class GradientWrite(WriteRule):
         begins = (state.position < 0.5)[:, None, None, None]
         start = torch.where(begins, state.weight, state.start)
         descent = self._descent(times(start, key), key, value)
-        weight = state.weight + outer(scaled(descent, beta), key)
+        weight = plus_outer(state.weight, beta, descent, key)
         ends = state.position > self.chunk_size - 1.5
         return ChunkFastWeights(weight, start, torch.where(ends, 0.0, state.position + 1))
 
@@ -93,7 +93,8 @@ class GradientWrite(WriteRule):
     ) -> tuple[Tensor, ChunkFastWeights]:
         """O = Q S' + tril(Q K') U and S_new = S + U' K, where U are the steps of the descent at the chunk's start."""
         (beta,) = signals
-        weight, start, outputs = state.weight, state.start, []
+        weight, start = state.weight, state.start
+        outputs: list[Tensor] = []
         for q, k, v, b, a in by_chunk(query, key, value, beta, attention(query, key)):
             start = weight if outputs else start
             u = scaled(self._descent(k @ start.transpose(-1, -2), k, v), b)

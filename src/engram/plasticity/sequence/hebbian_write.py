@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engram.plasticity.sequence.products import attention
 from engram.plasticity.sequence.state import FastWeights
-from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, outer, scaled
+from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, plus_outer, scaled
 
 
 class HebbianWrite(WriteRule):
@@ -39,7 +39,7 @@ class HebbianWrite(WriteRule):
     ) -> FastWeights:
         """As ``WriteRule.write``."""
         (beta,) = signals
-        return FastWeights(state.weight + outer(scaled(value, beta), key))
+        return FastWeights(plus_outer(state.weight, beta, value, key))
 
     def chunk(
         self, state: FastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor

@@ -70,8 +70,9 @@ class FastWeightLayer(nn.Module):
         dtype: Data type of the parameters.
 
     Attributes:
-        weight_in, bias_in: The linear maps of the input, for all queries, keys, values, gates and signals in this
-            order, (features, input) and (features,); initially uniform as in ``nn.Linear``, with bias 0, of decay -4.
+        weight_in, bias_in: The linear maps of the input, of each head for queries, keys, values, gate and signals in
+            this order, (features, input) and (features,); initially uniform as in ``nn.Linear``, with bias 0,
+            and of decay -4.
         weight_out: W_out, (output, heads * value); initially as in ``nn.Linear``.
         norm_weight: (heads, value), or None without ``output_norm``; initially 1.
         log_rate: a, (heads,), or None for a rule without decay; initially 0.
@@ -136,10 +137,12 @@ class FastWeightLayer(nn.Module):
             raise ValueError(f"negative_eigenvalues = True: expected False, because rule = {rule} corrects no error")
         options: dict[str, Any] = {"device": device, "dtype": dtype}
         values = heads * self.value_size
-        self._sizes = [heads * self.key_size] * 2 + [values] * (2 if gate else 1) + [heads] * len(rule.signals)
+        # Of each head: queries and keys, values, gates, signals.
+        self._sizes = [2 * self.key_size, self.value_size, self.value_size if gate else 0, len(rule.signals)]
+        values, features = heads * self.value_size, heads * sum(self._sizes)
         self.gate = gate
-        self.weight_in = nn.Parameter(torch.empty(sum(self._sizes), input_size, **options))
-        self.bias_in = nn.Parameter(torch.empty(sum(self._sizes), **options))
+        self.weight_in = nn.Parameter(torch.empty(features, input_size, **options))
+        self.bias_in = nn.Parameter(torch.empty(features, **options))
         self.weight_out = nn.Parameter(torch.empty(self.output_size, values, **options))
         decays, starts = "log_decay" in rule.signals, rule.trains_start
         self.norm_weight = nn.Parameter(torch.empty(heads, self.value_size, **options)) if output_norm else None
@@ -157,8 +160,8 @@ class FastWeightLayer(nn.Module):
             weight.uniform_(-bound, bound, generator=generator)
         self.bias_in.zero_()
         if self.log_rate is not None:
-            signals = self.bias_in[-self.heads * len(self.rule.signals) :].view(-1, self.heads)
-            signals[self.rule.signals.index("log_decay")] = DECAY_BIAS
+            signals = self.bias_in.view(self.heads, -1)[:, -len(self.rule.signals) :]
+            signals[:, self.rule.signals.index("log_decay")] = DECAY_BIAS
             self.log_rate.zero_()
         if self.norm_weight is not None:
             self.norm_weight.fill_(1.0)
@@ -234,27 +237,34 @@ class FastWeightLayer(nn.Module):
         self, sequence: Float[Tensor, "time batch input"], state: State
     ) -> tuple[Float[Tensor, "time batch output"], State]:
         """Output and state for a sequence and a state that are checked."""
-        parts = torch.split(functional.linear(sequence, self.weight_in, self.bias_in), self._sizes, -1)
-        count = 4 if self.gate else 3
-        query, key, value, *gate = (part.unflatten(-1, (self.heads, -1)).permute(1, 2, 0, 3) for part in parts[:count])
-        features = FEATURE_MAPS[self.feature_map]
-        signals = [self._signal(name, part) for name, part in zip(self.rule.signals, parts[count:], strict=True)]
-        recalled, state = self.rule.run(state, features(query), features(key), value, *signals)
+        projected = functional.linear(sequence, self.weight_in, self.bias_in)
+        by_head = projected.view(*sequence.shape[:2], self.heads, sum(self._sizes)).permute(1, 2, 0, 3)
+        keys, value, gate, signals = torch.split(by_head, self._sizes, -1)
+        features = FEATURE_MAPS[self.feature_map](keys.unflatten(-1, (2, self.key_size)))  # type: ignore[no-untyped-call]
+        query, key = features.unbind(-2)
+        recalled, state = self.rule.run(state, query, key, value, *self._signals(signals.unbind(-1)))
         if self.norm_weight is not None:
             mean_square = recalled.square().mean(-1, keepdim=True)
             recalled = recalled * (mean_square + EPS).rsqrt() * self.norm_weight.unsqueeze(1)
-        for opening in gate:
-            recalled = recalled * functional.silu(opening)
+        if self.gate:
+            recalled = recalled * functional.silu(gate)
         return functional.linear(recalled.permute(2, 0, 1, 3).flatten(2), self.weight_out), state
 
-    def _signal(self, name: str, linear: Float[Tensor, "time batch heads"]) -> Float[Tensor, "batch heads time"]:
-        linear = linear.permute(1, 2, 0)
-        if name == "beta":
-            return torch.sigmoid(linear) * 2 if self.negative_eigenvalues else torch.sigmoid(linear)
-        if name == "log_momentum":
-            return functional.logsigmoid(linear)
-        rate: Tensor = self.log_rate  # type: ignore[assignment]  # a rule with decay has one
-        return -functional.softplus(linear) * rate.exp().unsqueeze(-1)
+    def _signals(
+        self, linear: tuple[Float[Tensor, "batch heads time"], ...]
+    ) -> list[Float[Tensor, "batch heads time"]]:
+        """The rule's signals, from what is linear in the input."""
+        signals = []
+        for name, value in zip(self.rule.signals, linear, strict=True):
+            if name == "beta":
+                beta = torch.sigmoid(value)
+                signals.append(beta * 2 if self.negative_eigenvalues else beta)
+            elif name == "log_momentum":
+                signals.append(functional.logsigmoid(value))
+            else:
+                rate: Tensor = self.log_rate  # type: ignore[assignment]  # a rule with decay has one
+                signals.append(-functional.softplus(value) * rate.exp().unsqueeze(-1))
+        return signals
 
     def extra_repr(self) -> str:
         """The arguments as ``repr`` shows them."""

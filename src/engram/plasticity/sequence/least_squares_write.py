@@ -10,7 +10,7 @@ from torch.nn import functional
 from engram import checks
 from engram.plasticity.sequence.products import attention, decay_between
 from engram.plasticity.sequence.state import LeastSquaresFastWeights
-from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, outer, scaled, times
+from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, plus_outer, scaled, times
 
 
 class LeastSquaresWrite(WriteRule):
@@ -67,8 +67,8 @@ class LeastSquaresWrite(WriteRule):
         beta, log_decay = signals
         decay = log_decay.exp()
         return LeastSquaresFastWeights(
-            scaled(state.weight, decay) + outer(scaled(value, beta), key),
-            scaled(state.gram, decay) + outer(scaled(key, beta), key),
+            plus_outer(scaled(state.weight, decay), beta, value, key),
+            plus_outer(scaled(state.gram, decay), beta, key, key),
         )
 
     def recall(
@@ -86,7 +86,7 @@ class LeastSquaresWrite(WriteRule):
         between, since = decay_between(log_decay), log_decay.cumsum(-1).exp()
         written, weighted = scaled(value, beta), scaled(key, beta)
         for q, k, u, b, d, g in by_chunk(query, key, written, weighted, between, since):
-            pairs = outer(b, k)
+            pairs = b.unsqueeze(-1) * k.unsqueeze(-2)
             grams = outer_scaled(gram, g) + torch.unflatten(d @ pairs.flatten(-2), -1, pairs.shape[-2:])
             x = self._solved(grams, q)
             outputs.append(scaled(x, g) @ weight.transpose(-1, -2) + attention(x, k, d) @ u)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from engram.plasticity.sequence.products import attention, corrected, decay_between
 from engram.plasticity.sequence.state import MomentumFastWeights
-from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, outer, scaled, times
+from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, plus_outer, scaled, times
 
 
 class MomentumDeltaWrite(WriteRule):
@@ -47,7 +47,7 @@ class MomentumDeltaWrite(WriteRule):
         """As ``WriteRule.write``; the logarithms are those of alpha and eta."""
         beta, log_decay, log_momentum = signals
         error = value - times(state.weight, key)
-        momentum = scaled(state.momentum, log_momentum.exp()) + outer(scaled(error, beta), key)
+        momentum = plus_outer(scaled(state.momentum, log_momentum.exp()), beta, error, key)
         return MomentumFastWeights(scaled(state.weight, log_decay.exp()) + momentum, momentum)
 
     def chunk(

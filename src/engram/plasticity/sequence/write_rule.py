@@ -198,9 +198,14 @@ def times(matrix: Float[Tensor, "... value key"], vector: Float[Tensor, "... key
     return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
 
 
-def outer(value: Float[Tensor, "... value"], key: Float[Tensor, "... key"]) -> Float[Tensor, "... value key"]:
-    """Product v k' of vectors."""
-    return value.unsqueeze(-1) * key.unsqueeze(-2)
+def plus_outer(
+    matrix: Float[Tensor, "... value key"],
+    strength: Float[Tensor, "..."],
+    value: Float[Tensor, "... value"],
+    key: Float[Tensor, "... key"],
+) -> Float[Tensor, "... value key"]:
+    """S + beta v k'."""
+    return torch.addcmul(matrix, (value * strength.unsqueeze(-1)).unsqueeze(-1), key.unsqueeze(-2))
 
 
 def scaled(tensor: Tensor, factor: Tensor) -> Tensor:
