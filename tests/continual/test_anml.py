@@ -11,6 +11,7 @@ from engram.continual.anml import (
     SequentialMetaLearner,
     anml_net,
     evaluate_lengths,
+    explicit_gradients,
     learn_stream,
     oml_net,
     sanml_net,
@@ -293,6 +294,14 @@ def test_gradients_written_out_are_those_of_fast_weights(kind, order):
     for (name, parameter), gradient in zip(net.named_parameters(), gradients, strict=True):
         wanted = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         torch.testing.assert_close(gradient, wanted, rtol=1e-10, atol=1e-12, msg=name)
+
+
+def test_a_second_derivative_of_gradients_written_out_is_refused():
+    layer, features = nn.Linear(3, 4), torch.ones(2, 3, requires_grad=True)
+    weight, _ = explicit_gradients.head(layer, features, torch.tensor([0, 1]), lr=0.1, order=2)
+    torch.autograd.grad(weight.square().sum(), layer.weight, retain_graph=True)
+    with pytest.raises(NotImplementedError, match="explicit gradients of an inner loop have no second derivative"):
+        torch.autograd.grad(weight.square().sum(), features, create_graph=True)
 
 
 def replaced_norm(net):

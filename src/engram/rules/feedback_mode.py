@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from engram.nn.first_derivatives import differentiable_once
 from engram.rules.error_paths import OtherUse
 from engram.rules.origins import Origins, UsedOtherwise
 
@@ -290,9 +290,12 @@ class _Substituted(torch.autograd.Function):
         return functional.linear(input, weight, bias) if form is None else form.forward(input, weight, bias)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, ...]:
-        (input,), feedback = ctx.saved_tensors, ctx.feedback
+    @differentiable_once(
+        "gradients by feedback weights have no derivative, since they are not those of a loss: expected FeedbackMode, "
+        "or a rule that uses it, without create_graph=True"
+    )
+    def backward(ctx: Any, saved: tuple[Tensor, ...], error: Tensor) -> tuple[Tensor | None, ...]:
+        (input,), feedback = saved, ctx.feedback
         if feedback._version != ctx.version:
             raise RuntimeError("feedback weights were changed in place between the forward and the backward pass")
         to_input, to_weight, to_bias = ctx.needs_input_grad[:3]

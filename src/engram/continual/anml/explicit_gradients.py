@@ -144,7 +144,24 @@ def body_and_head(
 
 
 def _of_order(order: int, initial: Tensor, learned: Tensor) -> Tensor:
-    return learned if order == 2 else initial + (learned - initial).detach()
+    if order == 2:
+        return cast(Tensor, _Learned.apply(learned))  # type: ignore[no-untyped-call]
+    return initial + (learned - initial).detach()
+
+
+class _Learned(torch.autograd.Function):
+    """Weights after the steps, whose gradient cannot be differentiated: ``_OuterProducts`` would leave out a part."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            problem = "explicit gradients of an inner loop have no second derivative"
+            raise NotImplementedError(f"{problem}: differentiate through FastWeights with create_graph=True instead")
+        return d
 
 
 def _body_and_head(net: GatedNet, x: Tensor, y: Tensor, gate: Tensor | None, lr: float) -> Weights:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int16, UInt8
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from engram import checks
@@ -188,11 +187,17 @@ class _LargestWindow(torch.autograd.Function):
         return torch.from_numpy(window_maxima)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor]:
         from engram.generative.design.kernels import largest_window_backward
 
         (tokens,) = ctx.saved_tensors
+        if torch.is_grad_enabled():  # they are to be differentiated again: the sum that the kernel adds up, in torch
+            (kernel, _, hidden), at = ctx.shape, torch.from_numpy(ctx.at).long()
+            place, unit = torch.arange(kernel)[None, :, None], torch.arange(hidden)[None, None]
+            letters = tokens.long().gather(1, (at[:, None] + place).flatten(1)).view(-1, kernel, hidden)
+            added = grads[0][:, None].expand(letters.shape)
+            of_table = grads[0].new_zeros(ctx.shape).index_put((place, letters, unit), added, accumulate=True)
+            return None, of_table, grads[0].sum(0)
         rows, grad = np.ascontiguousarray(tokens.numpy()), np.zeros(ctx.shape, np.float32)
         largest_window_backward(rows, ctx.at, np.ascontiguousarray(grads[0].numpy()), grad)
         return None, torch.from_numpy(grad), grads[0].sum(0)

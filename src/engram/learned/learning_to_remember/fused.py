@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from engram.learned.learning_to_remember.gated_rule import GatedRule
+from engram.nn.first_derivatives import differentiable_once
 from engram.numeric.threads import single_threaded
 
 
@@ -118,17 +118,18 @@ class _Window(torch.autograd.Function):
         )
         kernels.forward(frames, window[0], ends, *window[1:])
         ctx.saved = frames, *window, batch, lanes
-        ctx.save_for_backward(*parameters)  # whose memory the arrays share
+        ctx.save_for_backward(body, synapse, *parameters)  # the arrays share the memory of the parameters
         return _batch(ends, batch).transpose(0, 1), _batch(synapses[:, ticks % states], batch).transpose(1, 2)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once(
+        "the kernels have no second derivative: make the network with backend='eager' to differentiate twice"
+    )
     @single_threaded()
-    def backward(ctx: Any, grad_ends: Tensor, grad_synapse: Tensor) -> Any:
+    def backward(ctx: Any, saved: tuple[Tensor, ...], grad_ends: Tensor, grad_synapse: Tensor) -> Any:
         from engram.learned.learning_to_remember import kernels
 
-        # Raises if an optimiser has changed them since, or if the graph was used up, as torch's own operators do.
-        _ = ctx.saved_tensors
+        # What was saved is read elsewhere; torch raises if an optimiser has changed it, or if the graph was used up.
         frames, states, wires, rule, batch, lanes = ctx.saved
         grad_ends_tiles = _tiles(grad_ends.transpose(0, 1), batch, lanes)
         grad_synapse_tiles = _tiles(grad_synapse.transpose(1, 2), batch, lanes)
