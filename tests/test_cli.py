@@ -837,7 +837,7 @@ def test_workers_are_started_where_they_are_worth_it(toy, tmp_path, monkeypatch,
     assert plan.workers_for(experiment, "smoke", jobs) == workers
 
 
-@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [pytest.param(">&-", marks=pytest.mark.soak), "<&- >&- 2>&-"])
 def test_a_closed_stream_is_no_error(closed, tmp_path):
     program = f"{sys.executable} -m engram data list {closed}"
     done = subprocess.run(program, check=False, shell=True, stderr=subprocess.PIPE, text=True, cwd=tmp_path)

@@ -190,6 +190,7 @@ PARTS = "agents analysis continual generative learned memory meta nn numeric opt
 PARTS += " storage tasks tasks.data tasks.meta verify"
 
 
+@pytest.mark.soak
 def test_every_part_can_be_had_without_the_laboratory(tmp_path):
     code = "".join(f"import engram.{part}\n" for part in PARTS.split())
     code += "from engram.memory import NOODL; import gymnasium; gymnasium.make('engram/Bandit-v0').reset(seed=0)\n"
@@ -216,6 +217,7 @@ for code in {codes!r}:
 """
 
 
+@pytest.mark.soak
 def test_what_needs_the_laboratory_says_how_it_is_installed():
     needed = needed_by(*metadata.requires("engram-torch"))
     done = only_with(needed, EACH_MESSAGE.format(codes=list(NEEDS_THE_LABORATORY)))

@@ -337,6 +337,7 @@ def test_a_method_that_takes_ten_times_as_long_is_stopped_and_goes_on_later(tmp_
     assert later["Slow"].values == later["backprop"].values
 
 
+@pytest.mark.soak
 def test_after_an_edit_of_a_method_it_alone_is_run_again(tmp_path, monkeypatch):
     no_limit = "arms.Arms._limit = lambda *_: None"  # which would take a worker process
     monkeypatch.setattr(arms.Arms, "_limit", lambda *_: None)
