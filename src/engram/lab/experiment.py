@@ -1,4 +1,4 @@
-"""The experiment contract: what one file under ``experiments/`` (or in another package) gives to the laboratory."""
+"""The experiment contract: what one file, of engram or of another package, gives to the laboratory."""
 
 from __future__ import annotations
 
