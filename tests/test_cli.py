@@ -25,6 +25,7 @@ from engram.lab.folder import Status
 from engram.lab.job import prepare
 from engram.lab.trial import Time, trials
 from engram.papers import outcome, papers
+from engram.run_options import RunOptions
 from engram.storage.files import write_sealed
 from engram.testing import find_browser
 from engram.verdicts import counted, recorded_verdicts
@@ -461,14 +462,15 @@ def test_fields_of_a_study_are_options_with_a_dot(toy, capsys):
         (["data", "fetch"], "no data set named; known: "),
         (["data", "verify", "mnits"], "unknown data set 'mnits'; did you mean 'mnist'?"),
         (["list", "--nonsense"], "unknown argument '--nonsense'"),
+        (["--bogus"], "unknown argument '--bogus'; try --help"),
         (["bogus"], "unknown command 'bogus'; known: papers, list, show, demo, run, "),
         (["lst"], "unknown command 'lst'; did you mean 'list'?"),
         (["run", "toy", "--seeds", "two"], "seeds = 'two': expected an int"),
-        (["run", "toy", "--seeds"], "Missing value for argument '--seeds'"),
-        (["run", "toy", "--engine=dask"], "invalid choice 'dask' for argument '--engine'. Expected one of ('loky', "),
-        (["run", "toy", "--episodes", "many"], "episodes = 'many': expected an int"),
-        (["run", "toy", "--noise.scale=x"], "noise.scale = 'x': expected a number"),
-        (["show"], "Missing from engram show: NAME"),
+        (["run", "toy", "--seeds"], "seeds without a value: expected one, as in --seeds INT"),
+        (["run", "toy", "--engine=dask"], "engine = 'dask': expected one of 'loky', 'ray'"),
+        (["run", "toy", "--episodes", "many"], "episodes = 'many': expected int >= 1"),
+        (["run", "toy", "--noise.scale=x"], "noise.scale = 'x': expected float >= 0"),
+        (["show"], "NAME is missing: engram show --help"),
         (["sweep", "toy"], "no field to change: expected at least one with its values"),
         (["sweep", "toy", "--episodes", "5,0"], "episodes = 0: expected int >= 1"),
         (["sweep", "toy", "--episodes", "5:9"], "episodes = 5:9: a range needs samples, the number to draw"),
@@ -834,7 +836,7 @@ def test_workers_are_started_where_they_are_worth_it(toy, tmp_path, monkeypatch,
     todo = trials(experiment, experiment.arms("smoke"), seeds=1)
     timed = [dataclasses.replace(trial, time=Time(6 * step_seconds)) for trial in todo]
     jobs = [prepare(trial, tmp_path, tmp_path / "stop") for trial in timed]
-    assert plan.workers_for(experiment, "smoke", jobs) == workers
+    assert plan.workers_for(experiment, RunOptions(preset="smoke"), jobs) == workers
 
 
 @pytest.mark.parametrize("closed", [pytest.param(">&-", marks=pytest.mark.soak), "<&- >&- 2>&-"])

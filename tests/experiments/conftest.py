@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from engram.lab.folder import TrialFolder
-from engram.lab.loop import Run
+from engram.lab.loop import TrialRun
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def new_run(tmp_path):
     def make(seed=0):
         folder = TrialFolder(tmp_path / f"run-{next(numbers)}")
         folder.path.mkdir()
-        return Run(folder, seed)
+        return TrialRun(folder, seed)
 
     return make
 

@@ -8,8 +8,8 @@ from engram import registry
 from engram.agents.reference import OracleAgent, RandomAgent, play
 from engram.experiments import agents
 from engram.experiments.agents import FACTORS, TASKS, Config, Exchanged, changes_of, fits, lived, rates_of, trial
-from engram.lab import Run
 from engram.lab.folder import TrialFolder
+from engram.lab.loop import TrialRun
 from engram.tasks.meta import MetaTaskVectorEnv
 
 
@@ -39,7 +39,7 @@ def test_an_agent_lives_at_the_rate_at_which_another_got_most(monkeypatch, tmp_p
         return lived(config, length, seed, rate)
 
     monkeypatch.setattr(agents, "lived", life)
-    run = Run(TrialFolder(tmp_path), 0)
+    run = TrialRun(TrialFolder(tmp_path), 0)
     config = Config(agent="tabular-q", task="i-maze", steps=300, rates=rates_of("tabular-q"))
     result = trial(config, run)
     choice = run.choices["learning_rate"]

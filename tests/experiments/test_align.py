@@ -21,7 +21,7 @@ from engram.experiments.align.digits import (
     widths,
 )
 from engram.lab.folder import TrialFolder
-from engram.lab.loop import Run
+from engram.lab.loop import TrialRun
 from engram.nn import wide_cnn, wide_mlp
 from engram.rules import train_step
 
@@ -60,7 +60,7 @@ def test_all_rules_start_alike_and_take_the_same_batches():
 def test_accuracies_are_those_of_the_chosen_and_of_the_published_rate(tmp_path, performed):
     config = dataclasses.replace(experiment.arms("smoke")["fa"].config, widths=(16,), rates=(1.0, 4.0), epochs=2)
     result, run = performed(widths, config)
-    seeds = torch.randint(2**62, (3,), generator=Run(TrialFolder(tmp_path / "other"), 50).generator)
+    seeds = torch.randint(2**62, (3,), generator=TrialRun(TrialFolder(tmp_path / "other"), 50).generator)
     options = {"epochs": 2, "batch": 100, "seeds": seeds}
     for key, rate in (("accuracy_16", result["rate_16"]), ("published_accuracy_16", 4.0)):
         model = trained(rule_of("fa"), 16, torch.arange(FITTED), rate=rate, **options)

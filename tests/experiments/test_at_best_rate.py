@@ -9,10 +9,10 @@ import pytest
 
 from engram.agents import A2C
 from engram.experiments import image_completion, maze, pattern_completion
-from engram.experiments.choosing import CandidateRun, at_best_rate, with_rate
-from engram.lab import Run
+from engram.experiments.choosing import at_best_rate, with_rate
 from engram.lab.folder import TrialFolder
-from engram.lab.loop import Interrupted
+from engram.lab.loop import Interrupted, TrialRun
+from engram.lab.unrecorded import CandidateRun
 
 soak = partial(pytest.param, marks=pytest.mark.soak)
 SMALL = pattern_completion.Config(bits=10, hidden_size=11, episodes=40, rates=(1e-3, 1e-2, 0.1))
@@ -20,7 +20,7 @@ SMALL = pattern_completion.Config(bits=10, hidden_size=11, episodes=40, rates=(1
 
 @pytest.fixture
 def run(tmp_path):
-    return Run(TrialFolder(tmp_path), 0)
+    return TrialRun(TrialFolder(tmp_path), 0)
 
 
 def test_shorter_trials_at_the_candidates_choose_the_rate_of_the_whole_one(run):
@@ -68,12 +68,12 @@ def test_a_task_with_candidates_chooses_and_goes_on_after_an_interruption(tmp_pa
     for folder in folders:
         folder.mkdir()
     whole, interrupted = map(TrialFolder, folders)
-    run = Run(whole, 3, checkpoint_seconds=0.0)
+    run = TrialRun(whole, 3, checkpoint_seconds=0.0)
     result = trial(config, run)
     assert len(run.choices["learning_rate"]["candidates"]) >= 2
     with pytest.raises(KeyboardInterrupt):
         trial(config, Interrupting(interrupted, 3, checkpoint_seconds=0.0))
-    again = trial(config, Run(interrupted, 3, checkpoint_seconds=0.0))
+    again = trial(config, TrialRun(interrupted, 3, checkpoint_seconds=0.0))
     assert again[measure] == result[measure]
 
 
@@ -88,7 +88,7 @@ def test_a_candidate_declares_files_and_its_notes_are_not_shown(run, tmp_path):
 def test_a_candidate_hears_that_the_run_is_to_stop(tmp_path, monkeypatch):
     monkeypatch.setattr("engram.lab.loop.HEARTBEAT_SECONDS", 0.0)
     stop = tmp_path / "stop"
-    run, seen = Run(TrialFolder(tmp_path), 0, stop=stop), []
+    run, seen = TrialRun(TrialFolder(tmp_path), 0, stop=stop), []
 
     def score(rate):
         for step in CandidateRun(run).steps(10):
@@ -103,7 +103,7 @@ def test_a_candidate_hears_that_the_run_is_to_stop(tmp_path, monkeypatch):
     assert TrialFolder(tmp_path).status().note == "candidate: 40%"
 
 
-class Interrupting(Run):
+class Interrupting(TrialRun):
     """A run whose log raises at its third call, within the training that follows the choice."""
 
     calls = 0

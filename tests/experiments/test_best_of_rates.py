@@ -7,11 +7,12 @@ from dataclasses import replace
 import pytest
 
 from engram.experiments import cue_reward
-from engram.experiments.choosing import CandidateRun, best_of_rates, with_rate
+from engram.experiments.choosing import best_of_rates, with_rate
 from engram.experiments.plastic_language import training
 from engram.experiments.plastic_language.model import Model
-from engram.lab import Run
 from engram.lab.folder import TrialFolder
+from engram.lab.loop import TrialRun
+from engram.lab.unrecorded import CandidateRun
 
 CUES = cue_reward.Config(episode_len=12, hidden_size=4, batch_size=2, iterations=10)
 DOCUMENTS = training.Config(
@@ -25,7 +26,7 @@ DOCUMENTS = training.Config(
 TASKS = pytest.mark.parametrize(("trial", "config"), [(cue_reward.trial, CUES), (training.trial, DOCUMENTS)])
 
 
-def new_run(folder, kind=Run):
+def new_run(folder, kind=TrialRun):
     folder.mkdir(exist_ok=True)
     return kind(TrialFolder(folder), 3, checkpoint_seconds=0.0)
 
@@ -74,7 +75,7 @@ def test_an_interrupted_sweep_goes_on_exactly(tmp_path, monkeypatch, trial, conf
 def fail_at(patch, call):
     """Let logging raise at this call, whether of a candidate or of the run itself."""
     calls = []
-    for kind in (CandidateRun, Run):
+    for kind in (CandidateRun, TrialRun):
 
         def log(self, step, /, *, log=kind.log, **values):
             calls.append(step)

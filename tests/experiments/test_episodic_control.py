@@ -4,8 +4,8 @@ from engram.experiments.episodic_control import claims, control
 from engram.experiments.episodic_control.control import GAMES, RATES
 from engram.experiments.episodic_control.control import Config as Control
 from engram.experiments.episodic_control.stream import Stream
-from engram.lab import Run
 from engram.lab.folder import TrialFolder
+from engram.lab.loop import TrialRun
 
 BY_ID = {claim.id: claim for claim in claims}
 
@@ -45,7 +45,7 @@ def test_a_table_learns_at_the_rate_that_other_agents_chose(monkeypatch, tmp_pat
         return built(config, run, env, rate)
 
     monkeypatch.setattr(control, "build", build)
-    run = Run(TrialFolder(tmp_path), 0)
+    run = TrialRun(TrialFolder(tmp_path), 0)
     assert control.trial(Control(learner="tabular-q", steps=2000), run)["late_return"] >= 8  # it cannot fall sooner
     choice = run.choices["learning_rate"]
     assert set(RATES) <= set(choice["candidates"]) == set(rates)

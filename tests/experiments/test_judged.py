@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from engram.experiments.choosing import judged
-from engram.lab import Run
 from engram.lab.folder import TrialFolder
+from engram.lab.loop import TrialRun
 
 SCORES = {0.1: -1.0, 0.2: 3.0, 0.4: 2.0, 0.8: math.nan}
 
 
 def new_run(folder):
     folder.mkdir(exist_ok=True)
-    return Run(TrialFolder(folder), 3, checkpoint_seconds=0.0)
+    return TrialRun(TrialFolder(folder), 3, checkpoint_seconds=0.0)
 
 
 def trained(tried, stop=None):

@@ -5,7 +5,7 @@ import torch
 
 from engram.experiments.learning_to_remember import experiment, references, remembering
 from engram.lab.folder import TrialFolder
-from engram.lab.loop import Run
+from engram.lab.loop import TrialRun
 from engram.learned.learning_to_remember import GatedRule, LSTMMemory, OuterRule, StaticRule
 
 ARMS = experiment.arms("laptop")
@@ -103,8 +103,8 @@ def test_several_searches_resume_exactly(new_run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(remembering, "train_window", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        remembering.trial(config, Run(folder, 0, checkpoint_seconds=0))
-    resumed = Run(folder, 0, checkpoint_seconds=0)
+        remembering.trial(config, TrialRun(folder, 0, checkpoint_seconds=0))
+    resumed = TrialRun(folder, 0, checkpoint_seconds=0)
     assert remembering.trial(config, resumed) == expected
     assert resumed.metrics().equals(whole.metrics())
 

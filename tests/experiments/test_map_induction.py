@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from engram.experiments.map_induction import experiment, explore, picture, recovery
-from engram.lab import Run
 from engram.lab.folder import TrialFolder
+from engram.lab.loop import TrialRun
 
 QUICK = explore.Search(queries=10, depth=3)
 
@@ -86,5 +86,5 @@ def test_an_interrupted_trial_keeps_its_animation(new_run, tmp_path, monkeypatch
     with monkeypatch.context() as patched:
         patched.setattr(explore.RepeatedUnitWorld, "reset", killed)
         with pytest.raises(KeyboardInterrupt):
-            explore.trial(config, Run(folder, 0, checkpoint_seconds=0))
-    assert explore.trial(config, Run(folder, 0, checkpoint_seconds=0)) == whole
+            explore.trial(config, TrialRun(folder, 0, checkpoint_seconds=0))
+    assert explore.trial(config, TrialRun(folder, 0, checkpoint_seconds=0)) == whole

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from engram.experiments import meta_rl_agents as agents
-from engram.lab import Run
 from engram.lab.folder import TrialFolder
+from engram.lab.loop import TrialRun
 from engram.tasks.meta import digest
 
 
@@ -66,12 +66,12 @@ def test_scores_are_shares_of_what_the_oracle_gains_over_chance(tmp_path):
     for name in ("oracle", "bayes"):
         (tmp_path / name).mkdir()
     tests = agents.test_set(config).values()
-    oracle = agents.tested(config, Run(TrialFolder(tmp_path / "oracle"), 0), [agents.OracleAgent()] * len(tests))
+    oracle = agents.tested(config, TrialRun(TrialFolder(tmp_path / "oracle"), 0), [agents.OracleAgent()] * len(tests))
     assert oracle["score"] == oracle["random"] == oracle["literature"] == 1
     assert set(oracle["tasks"].values()) == {1.0}
     bayes = agents.tested(
         config,
-        Run(TrialFolder(tmp_path / "bayes"), 0),
+        TrialRun(TrialFolder(tmp_path / "bayes"), 0),
         [agents.BayesFilterAgent(agents.pomdp(task, points=3)) for task in tests],
     )
     assert 0.5 < bayes["score"] < 1.05

@@ -10,7 +10,7 @@ from engram.experiments.plastic_language import training
 from engram.experiments.plastic_language.model import LanguageModel, Model, in_rows, perplexity
 from engram.experiments.plastic_language.training import Config
 from engram.lab.folder import TrialFolder
-from engram.lab.loop import Run
+from engram.lab.loop import TrialRun
 from engram.tasks import DocumentBigrams, PennTreebank
 
 
@@ -125,7 +125,7 @@ def corpus(monkeypatch):
 
 def trial_in(folder, config, stop=None):
     folder.mkdir(exist_ok=True)
-    run = Run(TrialFolder(folder), seed=0, checkpoint_seconds=0, stop=stop)
+    run = TrialRun(TrialFolder(folder), seed=0, checkpoint_seconds=0, stop=stop)
     return training.trial(config, run), run.metrics()
 
 

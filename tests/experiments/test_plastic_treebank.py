@@ -10,7 +10,7 @@ import torch
 import engram.experiments.plastic_treebank as treebank
 from engram.experiments.plastic_treebank import Config, LanguageModel, count, experiment, fitting, trial, window_sizes
 from engram.lab.folder import TrialFolder
-from engram.lab.loop import Run
+from engram.lab.loop import TrialRun
 from engram.plasticity import PlasticLSTM
 from engram.tasks import penn_treebank
 from engram.tasks.data import DataError
@@ -76,7 +76,7 @@ def write(folder, monkeypatch, sentences=120):
 
 def trial_in(folder, config, **options):
     folder.mkdir(exist_ok=True)
-    run = Run(TrialFolder(folder), seed=0, **options)
+    run = TrialRun(TrialFolder(folder), seed=0, **options)
     return trial(config, run), run.metrics()
 
 

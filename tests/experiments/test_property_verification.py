@@ -8,8 +8,8 @@ from engram.experiments.property_verification.engines import questions
 from engram.experiments.property_verification.networks import data_set, random_network, trained
 from engram.experiments.property_verification.radii import DECAYS, Radii, drawn_images, hebbian_layer, trial
 from engram.experiments.property_verification.regions import TESTED, Data, polygon
-from engram.lab import Run
 from engram.lab.folder import TrialFolder
+from engram.lab.loop import TrialRun
 from engram.rules.synaptic import competitive
 from engram.tasks.collision_advice import manoeuvre_costs
 from engram.tasks.data import LabelledImages
@@ -76,7 +76,7 @@ def test_regions_around_frequent_patterns_contain_images_of_their_class(monkeypa
     images = (255 * np.repeat(halves, 4, 1)[:, :, None] * rng.uniform(size=(600, 8, 8))).astype(np.uint8)
     labels = (halves[:, 0] > halves[:, 1]).astype(np.uint8)
     monkeypatch.setattr(patterns, "load", lambda name, split: LabelledImages(images, labels))
-    run = Run(TrialFolder(tmp_path), 0)
+    run = TrialRun(TrialFolder(tmp_path), 0)
     result = patterns.trial(patterns.Patterns(inputs=2, epochs=2, nodes=1), run)
     for method in ("direct", "structural"):
         assert patterns.FLAT <= result[f"log_volume_{method}"] <= 1e-6, "the box of all images has volume 1"
@@ -106,7 +106,7 @@ def test_images_to_train_on_for_validation_and_for_the_test_are_each_others_rest
 
 
 def test_the_decay_is_the_one_of_the_largest_radii_of_those_as_accurate(tmp_path):
-    run = Run(TrialFolder(tmp_path), 0)
+    run = TrialRun(TrialFolder(tmp_path), 0)
     result = trial(Radii(training="decay", epochs=2, hidden=8), run)
     choice = run.choices["weight_decay"]
     assert set(DECAYS) <= set(choice["candidates"])

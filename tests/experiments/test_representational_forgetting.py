@@ -9,7 +9,7 @@ from engram.experiments import representational_forgetting as experiment
 from engram.experiments.representational_forgetting import pairs, students
 from engram.experiments.representational_forgetting.characters import draw_tasks
 from engram.lab.folder import TrialFolder
-from engram.lab.loop import Run
+from engram.lab.loop import TrialRun
 from engram.learned.updates import AdamRule
 
 SMALL = dataclasses.replace(
@@ -147,9 +147,9 @@ def test_a_trial_that_was_killed_after_its_last_step_ends_as_another(sequences, 
         if name == "resumed":
             monkeypatch.setattr(pairs, "gap_to_adam", killed)
             with pytest.raises(KeyboardInterrupt):
-                pairs.trial(config, Run(folder, 3))
+                pairs.trial(config, TrialRun(folder, 3))
         monkeypatch.setattr(pairs, "gap_to_adam", lambda start, batch_size: (len(start.tasks), start.seed))
-        results.append(pairs.trial(config, Run(folder, 3)))
+        results.append(pairs.trial(config, TrialRun(folder, 3)))
     assert results[0] == results[1]
     tasks, seed = results[0]["gap_to_adam"]
     assert (tasks, seed % 10_000) == ((5, 501) if sequences else (2, 2))

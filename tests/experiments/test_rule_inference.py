@@ -12,7 +12,7 @@ from engram.experiments.rule_inference.layer import (
     recorded_of,
 )
 from engram.lab.folder import TrialFolder
-from engram.lab.loop import Run
+from engram.lab.loop import TrialRun
 
 
 def test_units_that_are_not_recorded_are_the_same_in_all_sessions_and_shuffled_steps_stay_in_theirs():
@@ -120,5 +120,5 @@ def test_a_recurrent_trial_without_noise_finds_the_rule():
 def test_what_was_found_outlives_an_interruption_after_the_loop(module, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "choice_trial", lambda _, rng: {"error": rng.random(), "status": "ok", "terms": {}})
     config, folder = module.Config(data="choices"), TrialFolder(tmp_path)
-    first = module.trial(config, Run(folder, 0))
-    assert module.trial(config, Run(folder, 0)) == first
+    first = module.trial(config, TrialRun(folder, 0))
+    assert module.trial(config, TrialRun(folder, 0)) == first

@@ -7,10 +7,10 @@ from sklearn.linear_model import RidgeClassifier
 from torch import nn
 
 import engram
-from engram.experiments.choosing import CandidateRun
 from engram.experiments.soft_hebbian_cnn import Config, experiment, read
 from engram.experiments.soft_hebbian_cnn.networks import build, filters_of, in_layout, learned, state_of
 from engram.experiments.soft_hebbian_cnn.readouts import features, ridge, with_dropout
+from engram.lab.unrecorded import UnrecordedRun
 from engram.rules import SoftHebbConv2d, quadrants
 
 PAPER = experiment.arms("published")["softhebb"].config
@@ -22,12 +22,8 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-class Seeded(CandidateRun):
-    """A run that writes nothing."""
-
-    def __init__(self, seed=0):
-        self.generator, self.rng = seeded(seed), np.random.default_rng(seed)
-        self.device, self._rows = torch.device("cpu"), []
+def unrecorded(seed=0):
+    return UnrecordedRun(seeded(seed), np.random.default_rng(seed))
 
 
 def data_of(config, run):
@@ -60,7 +56,7 @@ def test_all_networks_have_one_architecture(arm):
 
 @pytest.mark.parametrize("arm", LAYERED)
 def test_filters_learn_unless_they_are_random(arm):
-    config, run = SMOKE[arm], Seeded()
+    config, run = SMOKE[arm], unrecorded()
     images, labels = data_of(config, run)
     net = learned(config, images, labels, 1.0, run)
     assert not net.training
@@ -69,24 +65,24 @@ def test_filters_learn_unless_they_are_random(arm):
     assert same == [arm == "random"] * 3
     state = state_of(net, images[:10])
     assert all(0 <= state[f"unused_{number}"] < 1 for number in (1, 2, 3))
-    again = learned(config, images, labels, 1.0, Seeded())
+    again = learned(config, images, labels, 1.0, unrecorded())
     for one, other in zip(net.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(one, other)
 
 
 def test_the_rates_of_hard_competition_fall_to_0_and_moments_are_those_of_all_images():
-    config, run, rates = replace(SMOKE["hardhebb"], moments="last"), Seeded(), []
+    config, run, rates = replace(SMOKE["hardhebb"], moments="last"), unrecorded(), []
 
-    class Watched(Seeded):
+    class Watched(UnrecordedRun):
         def steps(self, total, /, **state):
             for step in range(total):
                 yield step
                 rates.append(filters_of(state["net"])[0].lr)
 
     images, labels = data_of(config, run)
-    last = learned(config, images, labels, 2.0, Watched())
+    last = learned(config, images, labels, 2.0, Watched(seeded(), np.random.default_rng(0)))
     np.testing.assert_allclose(rates, [0.1 * (1 - step / 6) for step in range(6)])
-    whole = learned(replace(config, moments="all"), images, labels, 2.0, Seeded())
+    whole = learned(replace(config, moments="all"), images, labels, 2.0, unrecorded())
     for layer, other in zip(filters_of(whole), filters_of(last), strict=True):
         assert torch.equal(layer.weight, other.weight)
     torch.testing.assert_close(filters_of(whole)[0].norm.running_mean, images.mean((0, 2, 3)))
@@ -120,7 +116,7 @@ def test_the_published_readout_learns():
     net = nn.Sequential(nn.Flatten())
     labels = torch.arange(200) % 2
     images = torch.randn(200, 1, 4, 4, generator=seeded()) + 6 * labels.view(-1, 1, 1, 1) - 3
-    assert with_dropout(net, (images[:150], labels[:150]), (images[150:], labels[150:]), 60, Seeded()) > 0.9
+    assert with_dropout(net, (images[:150], labels[:150]), (images[150:], labels[150:]), 60, unrecorded()) > 0.9
 
 
 @pytest.mark.parametrize("tuning_images", [20, 60])
@@ -130,7 +126,7 @@ def test_layers_that_were_validated_after_all_images_are_those_read_out(tuning_i
     results = engram.run("soft-hebbian-cnn", **settings, runs=tmp_path)
     (trial,) = results.trials
     net = trial.load(build(config, 1, 1.0, seeded())).eval()
-    images, labels = data_of(config, Seeded())
+    images, labels = data_of(config, unrecorded())
     validated = ridge(features(net, images)[-1], labels).validated
     assert (validated == max(trial.choices["rate"]["scores"])) == (tuning_images == config.train_images)
 

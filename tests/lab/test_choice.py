@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engram
-from engram.lab import Experiment, Preset, Results, Run, Study, load, setting, settings
+from engram.lab import Experiment, Preset, Results, Study, load, setting, settings
 from engram.lab.choice import at_ends, ranking, table
 from engram.lab.folder import TrialFolder
 from engram.lab.last_run import COLUMNS
+from engram.lab.loop import TrialRun
 from engram.lab.record_files import as_record, from_record
 from engram.lab.report import as_html, section
 from engram.lab.results import TrialResult
@@ -26,7 +27,7 @@ from engram.verdicts import cited
 
 @pytest.fixture
 def run(tmp_path):
-    return Run(TrialFolder(tmp_path), 0, checkpoint_seconds=0.0)
+    return TrialRun(TrialFolder(tmp_path), 0, checkpoint_seconds=0.0)
 
 
 def peak(at: float):
@@ -103,7 +104,7 @@ def test_an_interruption_changes_nothing(tmp_path, crash_at):
     class CrashError(Exception):
         pass
 
-    def trial(run: Run, *, crash_at: int = -1) -> tuple[float, list[float], object]:
+    def trial(run: TrialRun, *, crash_at: int = -1) -> tuple[float, list[float], object]:
         calls, seen = [], np.zeros(6)
 
         def score(rate: float) -> float:
@@ -118,11 +119,11 @@ def test_an_interruption_changes_nothing(tmp_path, crash_at):
 
     for name in ("whole", "crashed"):
         (tmp_path / name).mkdir()
-    whole = trial(Run(TrialFolder(tmp_path / "whole"), 3, checkpoint_seconds=0.0))
+    whole = trial(TrialRun(TrialFolder(tmp_path / "whole"), 3, checkpoint_seconds=0.0))
     folder = TrialFolder(tmp_path / "crashed")
     with contextlib.suppress(CrashError):
-        trial(Run(folder, 3, checkpoint_seconds=0.0), crash_at=crash_at)
-    assert trial(Run(folder, 3, checkpoint_seconds=0.0)) == whole
+        trial(TrialRun(folder, 3, checkpoint_seconds=0.0), crash_at=crash_at)
+    assert trial(TrialRun(folder, 3, checkpoint_seconds=0.0)) == whole
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ class Config:
     best: float = setting(1.0, "the rate that scores best", gt=0)
 
 
-def trial(config: Config, run: Run) -> dict[str, float]:
+def trial(config: Config, run: TrialRun) -> dict[str, float]:
     return {"rate": run.choose("rate", (0.5, 1.0, 2.0), peak(config.best), extend=False)}
 
 
@@ -200,7 +201,7 @@ def test_smaller_candidates_are_tried_if_none_has_a_score(tmp_path):
             raise FloatingPointError("diverged")
         return rate
 
-    run = Run(TrialFolder(tmp_path), 0)
+    run = TrialRun(TrialFolder(tmp_path), 0)
     assert run.choose("rate", (0.4, 0.8), score) == pytest.approx(0.1)
     assert run.choices["rate"]["candidates"] == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8])
     assert run.choices["rate"]["end"] == ""

@@ -40,7 +40,7 @@ def clock(monkeypatch):
 
 def measure(tmp_path, clock, trial, **options) -> Time:
     """The time of a trial, a function of a run, that moves the clock by itself."""
-    run = timing.Timed(TrialFolder(tmp_path), 0, "cpu", begin=timing.Begin.now(), **options)
+    run = timing.TimedRun(TrialFolder(tmp_path), 0, "cpu", begin=timing.Begin.now(), **options)
     trial(run)
     run.finish()
     return timing._time(timing._progress(tmp_path), None)
@@ -107,13 +107,13 @@ def test_a_trial_without_a_loop_is_measured_whole_or_said_to_take_longer(tmp_pat
         clock.now += 4.0
 
     assert measure(tmp_path, clock, trial) == Time(4.0, "measured: a whole trial")
-    timing.Timed(TrialFolder(tmp_path), 0, "cpu", begin=timing.Begin.now())
+    timing.TimedRun(TrialFolder(tmp_path), 0, "cpu", begin=timing.Begin.now())
     cut = timing._time(timing._progress(tmp_path), clock.now + 19.0)
     assert cut == Time(19.0, "at least: no step begins in 20 s", is_least=True)
 
 
 def test_a_step_that_is_too_long_gives_a_lower_bound(tmp_path, clock):
-    run = timing.Timed(TrialFolder(tmp_path), 0, "cpu", begin=timing.Begin.now())
+    run = timing.TimedRun(TrialFolder(tmp_path), 0, "cpu", begin=timing.Begin.now())
     for _ in run.steps(3):
         clock.now += 12.5
     cut = timing._time(timing._progress(tmp_path), clock.now + 6.0)
@@ -205,7 +205,7 @@ def test_show_measures_what_is_unknown_and_run_expects_it(toy, tmp_path, capsys)
     assert cli.run(["run", toy, "--preset", "smoke", "--jobs", "1", "--runs", str(tmp_path)]) == 0
     said = re.sub(r"\s+", " ", capsys.readouterr().err)
     assert "expected time 1 s (measured; unknown for momentum)" in said
-    with pytest.raises(ValueError, match="arms = 'plain': expected only with a preset"):
+    with pytest.raises(ValueError, match=r"arms = \['plain'\]: expected only with a preset"):
         cli._run(["show", toy, "--arms", "plain"])
 
 

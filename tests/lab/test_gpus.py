@@ -12,6 +12,7 @@ import engram
 from engram import registry
 from engram.lab.plan import Request, plan
 from engram.lab.results import Results
+from engram.run_options import RunOptions
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def run(runs: Path, **options: object) -> Results:
 
 
 def planned(**options: object):
-    request = Request(registry.get("experiments", "toy"), **{"seeds": 8, **options})
+    request = Request(registry.get("experiments", "toy"), RunOptions(**{"seeds": 8, **options}))
     return plan(request, Path("never.stop"), request.counts[0])
 
 
@@ -39,7 +40,7 @@ def planned(**options: object):
         ({"gpus_per_trial": 0.5}, 8),
         ({"gpus_per_trial": 2.0}, 2),
         ({"device": "cuda:1"}, 1),
-        ({"workers": 3}, 3),
+        ({"jobs": 3}, 3),
     ],
 )
 def test_as_many_trials_run_at_once_as_there_are_gpus_for(gpus, options, workers):
@@ -53,7 +54,7 @@ def test_a_study_that_uses_no_gpu_is_run_on_the_cores_unless_told_otherwise(gpus
     cpu = replace(toy, studies=replace(toy.studies, gpu=False))
     monkeypatch.setattr("engram.lab.plan.cores", lambda: 3)
     for device, kind in (("auto", "cpu"), ("cuda", "cuda")):
-        whole = plan(Request(cpu, device=device, seeds=8), Path("never.stop"), 8)
+        whole = plan(Request(cpu, RunOptions(device=device, seeds=8)), Path("never.stop"), 8)
         assert {job.trial.device for job in whole.jobs} == {kind}
         assert whole.workers == (3 if kind == "cpu" else 4)
 

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from engram.lab import CorruptFileError, Run
+from engram.lab import CorruptFileError
 from engram.lab.folder import TrialFolder
-from engram.lab.loop import Interrupted
+from engram.lab.loop import Interrupted, TrialRun
 
 
 class CrashError(Exception):
     pass
 
 
-def train(run: Run, *, crash_at: int = -1) -> dict[str, object]:
+def train(run: TrialRun, *, crash_at: int = -1) -> dict[str, object]:
     """Two loops that use every kind of state; log between them; crash at a step of their count if asked."""
     net = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.Linear(4, 1))
     with torch.no_grad():
@@ -47,19 +47,19 @@ def train(run: Run, *, crash_at: int = -1) -> dict[str, object]:
 def test_a_crash_at_any_step_changes_nothing(tmp_path, crash_at):
     (tmp_path / "whole").mkdir()
     (tmp_path / "crashed").mkdir()
-    whole = train(Run(TrialFolder(tmp_path / "whole"), 3, checkpoint_seconds=0.0))
+    whole = train(TrialRun(TrialFolder(tmp_path / "whole"), 3, checkpoint_seconds=0.0))
     with pytest.raises(CrashError):
-        train(Run(TrialFolder(tmp_path / "crashed"), 3, checkpoint_seconds=0.0), crash_at=crash_at)
-    assert train(Run(TrialFolder(tmp_path / "crashed"), 3, checkpoint_seconds=0.0)) == whole
+        train(TrialRun(TrialFolder(tmp_path / "crashed"), 3, checkpoint_seconds=0.0), crash_at=crash_at)
+    assert train(TrialRun(TrialFolder(tmp_path / "crashed"), 3, checkpoint_seconds=0.0)) == whole
 
 
 def test_a_crash_without_any_checkpoint_changes_nothing(tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "crashed").mkdir()
-    whole = train(Run(TrialFolder(tmp_path / "whole"), 3))
+    whole = train(TrialRun(TrialFolder(tmp_path / "whole"), 3))
     with pytest.raises(CrashError):
-        train(Run(TrialFolder(tmp_path / "crashed"), 3), crash_at=3)
-    assert train(Run(TrialFolder(tmp_path / "crashed"), 3)) == whole
+        train(TrialRun(TrialFolder(tmp_path / "crashed"), 3), crash_at=3)
+    assert train(TrialRun(TrialFolder(tmp_path / "crashed"), 3)) == whole
 
 
 def test_seeds_differ_and_the_callers_seed_does_not_matter(tmp_path):
@@ -67,7 +67,7 @@ def test_seeds_differ_and_the_callers_seed_does_not_matter(tmp_path):
     draws = []
     for seed in (0, 0, 1):
         torch.manual_seed(len(draws))
-        run = Run(folder, seed)
+        run = TrialRun(folder, seed)
         draws.append((float(torch.rand((), generator=run.generator)), float(run.rng.random()), float(torch.rand(()))))
     assert draws[0] == draws[1]
     assert not set(draws[0]) & set(draws[2])
@@ -79,14 +79,14 @@ def test_a_request_to_stop_is_met_with_a_checkpoint(tmp_path, monkeypatch):
     seen = []
 
     def train_until_stopped() -> None:
-        for step in Run(folder, 0, stop=stop).steps(5):
+        for step in TrialRun(folder, 0, stop=stop).steps(5):
             seen.append(step)
             if step == 2:
                 stop.touch()
 
     with pytest.raises(Interrupted):
         train_until_stopped()
-    seen.extend(Run(folder, 0).steps(5))
+    seen.extend(TrialRun(folder, 0).steps(5))
     assert seen == [0, 1, 2, 3, 4]
 
 
@@ -95,7 +95,7 @@ def test_a_request_to_stop_is_met_within_a_step_that_takes_long_and_the_step_is_
     folder, stop = TrialFolder(tmp_path), tmp_path / "stop"
 
     def train(drawn: list[float], *, stops: bool) -> None:
-        run = Run(folder, 0, stop=stop, checkpoint_seconds=0.0)
+        run = TrialRun(folder, 0, stop=stop, checkpoint_seconds=0.0)
         for step in run.steps(3):
             for half in range(2):
                 drawn.append(float(torch.rand((), generator=run.generator)))
@@ -117,21 +117,21 @@ def test_a_request_to_stop_is_met_within_a_step_that_takes_long_and_the_step_is_
 
 def test_what_cannot_be_saved_is_named(tmp_path):
     with pytest.raises(TypeError, match="state 'history' is of type list: expected a tensor"):
-        list(Run(TrialFolder(tmp_path), 0).steps(1, history=[]))
+        list(TrialRun(TrialFolder(tmp_path), 0).steps(1, history=[]))
 
 
 @pytest.mark.parametrize("change", [{"total": 4}, {"name": "other"}])
 def test_a_checkpoint_of_another_loop_is_not_used(tmp_path, change):
     folder = TrialFolder(tmp_path)
-    list(Run(folder, 0).steps(3, x=torch.zeros(1)))
+    list(TrialRun(folder, 0).steps(3, x=torch.zeros(1)))
     with pytest.raises(CorruptFileError, match="of another loop"):
-        list(Run(folder, 0).steps(change.get("total", 3), **{change.get("name", "x"): torch.zeros(1)}))
+        list(TrialRun(folder, 0).steps(change.get("total", 3), **{change.get("name", "x"): torch.zeros(1)}))
 
 
 def test_a_loop_without_steps(tmp_path):
     folder = TrialFolder(tmp_path)
     for steps_left in ([0], []):
-        run = Run(folder, 0)
+        run = TrialRun(folder, 0)
         assert list(run.steps(0)) == []
         run.log(0, x=1.0)
         assert list(run.steps(1)) == steps_left
@@ -142,19 +142,19 @@ def test_processor_time_adds_up_over_attempts(tmp_path, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(time, "process_time", lambda: clock[0])
     folder = TrialFolder(tmp_path)
-    for _ in Run(folder, 0, checkpoint_seconds=0.0).steps(2):
+    for _ in TrialRun(folder, 0, checkpoint_seconds=0.0).steps(2):
         clock[0] += 3.0  # the second step is done, but no checkpoint has it
         if clock[0] == 106.0:
             break
     clock[0] = 0.0
-    run = Run(folder, 0)
+    run = TrialRun(folder, 0)
     for _ in run.steps(2):
         clock[0] += 4.0
     assert run.processor_seconds == 7.0
 
 
 def test_a_loop_that_was_left_is_refused(tmp_path):
-    run = Run(TrialFolder(tmp_path), 0)
+    run = TrialRun(TrialFolder(tmp_path), 0)
     for _ in run.steps(5):
         break
     with pytest.raises(RuntimeError, match=r"left at step 0 of 5: run\.steps supports neither break"):
@@ -174,7 +174,7 @@ def test_a_loop_that_was_left_is_refused(tmp_path):
     ],
 )
 def test_what_is_no_metric_is_refused(tmp_path, step, values, error, message):
-    run = Run(TrialFolder(tmp_path), 0)
+    run = TrialRun(TrialFolder(tmp_path), 0)
     with pytest.raises(error, match=message):
         run.log(step, **values)
     assert run.metrics().is_empty()
@@ -182,12 +182,12 @@ def test_what_is_no_metric_is_refused(tmp_path, step, values, error, message):
 
 def test_an_error_of_reading_a_metric_names_it(tmp_path):
     with pytest.raises(RuntimeError) as caught:  # as the error of an earlier operation on a GPU
-        Run(TrialFolder(tmp_path), 0).log(1, loss=torch.ones((), device="meta"))
+        TrialRun(TrialFolder(tmp_path), 0).log(1, loss=torch.ones((), device="meta"))
     assert caught.value.__notes__ == ["metric 'loss' = tensor of shape () and dtype torch.float32"]
 
 
 def test_means_over_windows_are_written_by_the_call_that_completes_one(tmp_path):
-    run = Run(TrialFolder(tmp_path), 0)
+    run = TrialRun(TrialFolder(tmp_path), 0)
     written = []
     for step in range(1, 7):
         even = {} if step % 2 else {"even": step}
@@ -206,8 +206,8 @@ def test_event_files_hold_the_same_numbers(tmp_path):
 
     folder = TrialFolder(tmp_path)
     with pytest.raises(CrashError):
-        train(Run(folder, 3, checkpoint_seconds=0.0, tensorboard=True), crash_at=9)
-    run = Run(folder, 3, checkpoint_seconds=0.0, tensorboard=True)
+        train(TrialRun(folder, 3, checkpoint_seconds=0.0, tensorboard=True), crash_at=9)
+    run = TrialRun(folder, 3, checkpoint_seconds=0.0, tensorboard=True)
     train(run)
     run.close()
     events = EventAccumulator(str(folder.tensorboard)).Reload()
@@ -217,7 +217,7 @@ def test_event_files_hold_the_same_numbers(tmp_path):
 
 
 def test_a_window_ends_with_its_loop(tmp_path):
-    run = Run(TrialFolder(tmp_path), 0)
+    run = TrialRun(TrialFolder(tmp_path), 0)
     for value in (0.0, 10.0):
         for step in run.steps(3):
             run.log(step, every=2, x=value)
@@ -225,7 +225,7 @@ def test_a_window_ends_with_its_loop(tmp_path):
 
 
 def test_objects_are_kept_between_loops_only(tmp_path):
-    run, total = Run(TrialFolder(tmp_path), 0), torch.zeros(1)
+    run, total = TrialRun(TrialFolder(tmp_path), 0), torch.zeros(1)
     for _ in run.steps(2, total=total):
         with pytest.raises(RuntimeError, match=r"run\.keep\(total\) within a loop"):
             run.keep(total=total)
@@ -235,8 +235,8 @@ def test_objects_are_kept_between_loops_only(tmp_path):
 
 def test_a_number_of_steps_is_an_integer(tmp_path):
     folder = TrialFolder(tmp_path)
-    assert list(Run(folder, 0).steps(np.int64(2))) == [0, 1]
-    assert list(Run(folder, 0).steps(2)) == []
+    assert list(TrialRun(folder, 0).steps(np.int64(2))) == [0, 1]
+    assert list(TrialRun(folder, 0).steps(2)) == []
     for total, error in ((-1, ValueError), (2.0, TypeError)):
         with pytest.raises(error, match=f"total = {total}: expected"):
-            list(Run(folder, 0).steps(total))
+            list(TrialRun(folder, 0).steps(total))

@@ -22,7 +22,7 @@ def jobs_in(folder, statuses, seconds=100.0):
         trial_folder.path.mkdir()
         trial_folder.set_status(status)
         trial = Trial("toy", 1, "arm", print, None, seed, "cpu", 1, time=Time(seconds))
-        jobs.append(Job(trial, {}, {}, trial_folder, folder / "stop", 60.0, False))
+        jobs.append(Job(trial, {}, {}, trial_folder, folder / "stop"))
     return jobs
 
 

@@ -24,7 +24,7 @@ from engram.lab.export import export
 from engram.lab.figures import Lines, add_line, learning_curves
 from engram.lab.folder import TrialFolder
 from engram.lab.job import check_result
-from engram.lab.loop import Run
+from engram.lab.loop import TrialRun
 from engram.lab.metrics import over_seeds, windows
 from engram.lab.record_files import as_record, from_record
 from engram.lab.report import write_report
@@ -205,7 +205,7 @@ def test_a_sweep_draws_each_setting_at_one_place(tmp_path):
 
 def test_metrics_of_two_calls_at_one_step_are_refused_in_windows(tmp_path):
     tmp_path.joinpath("a").mkdir()
-    run = Run(TrialFolder(tmp_path / "a"), 0)
+    run = TrialRun(TrialFolder(tmp_path / "a"), 0)
     run.log(0, every=3, loss=1.0)
     with pytest.raises(ValueError, match="step = 0: expected error in the call with every = 3 that logs loss"):
         run.log(0, every=3, error=1.0)

@@ -23,6 +23,7 @@ from engram.lab.job import prepare
 from engram.lab.provenance import Provenance, Use, difference, digests
 from engram.lab.report import write_report
 from engram.lab.trial import check_source, trials
+from engram.run_options import RunOptions
 from engram.storage import checkpoint
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -450,7 +451,7 @@ def test_a_checkpoint_holds_what_the_process_that_started_the_run_has_found(toy,
     experiment = registry.get("experiments", toy)
     settings = {"misbehave": "raise"}
     (trial,) = trials(experiment, experiment.arms("smoke", settings), seeds=1, arms=["momentum"])
-    prepared = prepare(trial, tmp_path, tmp_path / "a.stop", checkpoint_seconds=0.0)
+    prepared = prepare(trial, tmp_path, tmp_path / "a.stop", RunOptions(checkpoint_seconds=0.0))
     job.token(prepared.stop).touch()
     made_by = {**prepared.made_by, "files": {**prepared.made_by["files"], "/script.py": "0" * 64}}
     assert job.perform(replace(prepared, made_by=made_by)).state == "failed"

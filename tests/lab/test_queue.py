@@ -25,7 +25,7 @@ import engram
 from engram import cli
 from engram.lab.folder import Status, TrialFolder
 from engram.lab.job import queue
-from engram.lab.loop import Displaced, Run
+from engram.lab.loop import Displaced, TrialRun
 from engram.numeric import parallel
 from engram.storage import locks
 
@@ -223,7 +223,7 @@ def test_who_has_lost_the_lease_stops_and_writes_nothing(tmp_path, monkeypatch):
     folder = TrialFolder(tmp_path)
     monkeypatch.setattr("engram.lab.loop.HEARTBEAT_SECONDS", 0.0)
     with folder.held():
-        steps = Run(folder, 0, checkpoint_seconds=0.0).steps(5)
+        steps = TrialRun(folder, 0, checkpoint_seconds=0.0).steps(5)
         for _ in range(3):
             next(steps)
         before = folder.checkpoint(0).read_bytes(), folder.status()

@@ -24,9 +24,9 @@ from engram import cli, registry
 from engram.lab import CorruptFileError, Results, load
 from engram.lab.export import export
 from engram.lab.folder import TrialFolder
-from engram.lab.loop import Run
+from engram.lab.loop import TrialRun
 from engram.lab.report import plot
-from engram.lab.stop import stoppable
+from engram.lab.stop import stop_file, stoppable
 from engram.memory import AssociativeStore
 from engram.storage import checkpoint
 from engram.storage.files import read_sealed, write_sealed
@@ -189,7 +189,7 @@ def interrupted(runs: Path, **options: object) -> Path:
     folder = TrialFolder(Path(trial.folder))
     (folder.path / "result.json").unlink()
     arm = registry.get("experiments", "toy").arms("smoke", options)["momentum"]
-    arm.trial(arm.config, Run(folder, 0))
+    arm.trial(arm.config, TrialRun(folder, 0))
     folder.checkpoint(1).unlink()
     return folder.path
 
@@ -207,13 +207,13 @@ def test_a_checkpoint_of_another_trial_is_found(toy, tmp_path):
     for name in ("checkpoint-0.safetensors", "metrics.csv"):
         shutil.copy(other / name, folder / name)
     with pytest.raises(CorruptFileError, match=f"it is of another trial, {other.name}"):
-        list(Run(TrialFolder(folder), 0).steps(20))
+        list(TrialRun(TrialFolder(folder), 0).steps(20))
     goes_again(folder, "checkpoint-0.safetensors")
 
 
 def test_a_checkpoint_of_another_loop_is_found_though_the_loops_be_alike(tmp_path):
     def train() -> None:
-        run = Run(TrialFolder(tmp_path), 0)
+        run = TrialRun(TrialFolder(tmp_path), 0)
         for _ in range(2):
             list(run.steps(3, x=torch.zeros(1)))
 
@@ -388,13 +388,14 @@ def test_what_killed_runs_left_is_swept_and_what_goes_on_stays(tmp_path):
     (tmp_path / ".dead.run").touch()
     (tmp_path / ".dead.stop").touch()
     quiet = Console(quiet=True)
-    with stoppable(tmp_path, quiet) as first, stoppable(tmp_path, quiet) as second:
+    first, second = stop_file(tmp_path), stop_file(tmp_path)
+    with stoppable(first, quiet), stoppable(second, quiet):
         second.touch()
         assert {path.name for path in tmp_path.iterdir()} == {
             second.name,
             *(stop.with_suffix(".run").name for stop in (first, second)),
         }
-        with stoppable(tmp_path, quiet):
+        with stoppable(stop_file(tmp_path), quiet):
             assert second.exists()
     assert not list(tmp_path.iterdir())
 

@@ -12,12 +12,14 @@ from rich.console import Console
 from engram import cli, registry
 from engram.cli import fields
 from engram.cli.commands import Run
+from engram.cli.refusal import arguments_of
 from engram.lab import Experiment, Preset, Study, run, setting, settings
 from engram.lab.experiment import OPTIONS, find_experiment
 from engram.lab.folder import name_of
 from engram.lab.job import use_of
 from engram.lab.laboratory import say_own_values
 from engram.lab.trial import trials
+from engram.run_options import RunOptions
 
 
 def test_all_that_a_trial_is_given_is_in_its_name(toy):
@@ -116,7 +118,11 @@ def test_no_name_of_an_experiment_is_an_option_of_every_run(studies, option):
 
 
 def test_the_options_of_every_run_are_those_of_the_function_and_the_command():
-    assert {*inspect.signature(run).parameters, *(field.name for field in dataclasses.fields(Run))} == OPTIONS
+    options = {field.name for field in dataclasses.fields(RunOptions)}
+    command = {argument.name for argument in arguments_of(Run)}
+    function = {*inspect.signature(run).parameters}
+    assert command - {"names", "json"} == function - {"experiment", "progress", "changes"} == options
+    assert command | function == OPTIONS
 
 
 def test_an_experiment_that_is_registered_by_another_name_is_refused(toy, monkeypatch, capsys):

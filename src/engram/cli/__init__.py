@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
+import io
 import os
 import signal
 import sys
@@ -35,6 +37,7 @@ from engram.cli.commands import (
     Verify,
 )
 from engram.cli.output import open_streams, out, print_table
+from engram.cli.refusal import refuse
 from engram.version import __version__
 
 EXIT_USAGE = 2
@@ -142,15 +145,21 @@ def _run(arguments: list[str]) -> int:
     if first == "data" and arguments[1:2] and arguments[1] not in get_args(Action) and arguments[1][:1] != "-":
         arguments = [first, "list", *arguments[1:]]  # the name of a data set alone means `list`
     helps = {"-h", "--help"} & set(arguments)  # tyro's help would omit an argument that is given
+    words = [first, "--help"] if helps or not arguments else arguments
     try:
-        command, unparsed = fields.parsed(
-            Command,
-            [first, "--help"] if helps or not arguments else arguments,
-            prog="engram",
-            description="Brain-inspired learning: run published systems, and see which of their claims hold.",
-            return_unknown_args=True,
-        )
-    except SystemExit:  # after its help
+        with contextlib.redirect_stderr(io.StringIO()):  # what is wrong is told in our own words
+            command, unparsed = tyro.cli(
+                Command,
+                prog="engram",
+                description="Brain-inspired learning: run published systems, and see which of their claims hold.",
+                args=words,
+                return_unknown_args=True,
+            )
+    except SystemExit as ended:
+        if ended.code and first in COMMANDS:
+            refuse(COMMANDS[first], words[1:])
+        if ended.code:
+            raise ValueError(f"unknown argument {first!r}; try --help") from None
         if first in ("run", "sweep"):
             _explain_fields([name for name in arguments[1:] if name in registry.experiments()])
         return 0

@@ -8,15 +8,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-Flag = tyro.conf.FlagCreatePairsOff[bool]
+from engram.run_options import Count, Flag, Folder, RunOptions, Seconds, Separated, Text
+
 Name = Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
 Names = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="NAME ...", help_behavior_hint="")]
 PaperNames = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="PAPER ...", help_behavior_hint="")]
 Kinds = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="KIND ...", help_behavior_hint="")]
 Action = Literal["list", "fetch", "verify"]
-Count = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
-Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
-Folder = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 Out = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="", aliases=["--output"])]
 
 
@@ -84,7 +82,7 @@ class Show:
     """Name of the experiment."""
     preset: Text = None
     """Show the time and the memory of each arm at this preset, and measure what is not known."""
-    arms: Text = None
+    arms: Separated = None
     """With a preset, only these arms, separated by commas."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
@@ -100,37 +98,8 @@ class Run:
 
     names: Names
     """Names of the experiments."""
-    preset: str = "laptop"
-    """Size: smoke (seconds), laptop (minutes on 2 cores), or another that `engram show NAME` lists."""
-    seeds: Count = None
-    """How many seeds (default: the preset's)."""
-    until_decided: Flag = False
-    """Judge the claims at the interim analyses of the preset, mostly after 5, 10, 20 and 40 seeds, and run more seeds
-    of the arms that undecided claims read."""
-    at_most: Text = None
-    """Time limit, such as 90s, 60m or 2h; five seconds later, steps that have not ended are lost."""
-    arms: Text = None
-    """Only these arms, separated by commas."""
-    reuse: Flag = False
-    """Take finished trials although engram or a file of yours was edited since; the report says so."""
-    jobs: Count = None
-    """How many trials at once (default: as many as fit on the cores or GPUs and in memory; 1 if all take seconds)."""
-    engine: Literal["loky", "ray"] = "loky"
-    """Worker processes on this machine, or tasks of a Ray cluster, one a trial."""
-    address: Text = None
-    """Address of an existing Ray cluster; its workers need access to the folder of runs."""
-    runs: Folder = None
-    """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
-    device: str = "auto"
-    """Where to compute: cpu, cuda, one GPU such as cuda:1, or auto (a GPU if there is one and the study uses it)."""
-    gpus_per_trial: float = 1.0
-    """How many GPUs each trial sees, or the fraction of one that it needs."""
-    checkpoint_seconds: float = 10.0
-    """Time between checkpoints."""
-    tensorboard: Flag = False
-    """Also write TensorBoard event files into the folders of the trials."""
-    keep_state: Flag = True
-    """Do not save the trained networks, which otherwise become state.safetensors next to each result."""
+    run: tyro.conf.OmitArgPrefixes[RunOptions]
+    """How they are run."""
     json: Flag = False
     """Print the results as JSON, one object per line and experiment."""
 
@@ -159,9 +128,9 @@ class Compare:
     """The methods, of one kind; or a kind."""
     kind: Text = None
     """The kind, such as learning-rules, if the class does not determine it; needed for a function."""
-    against: Text = None
+    against: Separated = None
     """Compare only with these methods, separated by commas (default: all registered ones)."""
-    tasks: Text = None
+    tasks: Separated = None
     """Only tasks whose name contains one of these, or whose experiment is one, separated by commas (default: all)."""
     seeds: int = 5
     """How many seeds, unless --until-decided is given."""
@@ -203,7 +172,7 @@ class Sweep:
     """How many seeds."""
     first_seed: int = 1000
     """The first seed. Runs that judge claims use seeds from 0, so that settings are not tuned on those seeds."""
-    arms: Text = None
+    arms: Separated = None
     """Only these arms, separated by commas."""
     jobs: Count = None
     """How many trials at once (default: as many as fit on the cores; 1 where all of them take seconds)."""
@@ -227,7 +196,7 @@ class Record:
     """Names of the experiments."""
     preset: str = "laptop"
     """Size, as for `engram run`."""
-    at_most: Text = None
+    at_most: Seconds = None
     """Time for each experiment, such as 90s, 60m or 2h, after which no analysis starts, and a whole run is stopped."""
     jobs: Count = None
     """How many trials at once (default: as many as fit on the cores)."""

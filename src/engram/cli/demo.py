@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from engram.cli.commands import Demo
 from engram.cli.output import LEAST, out
+from engram.run_options import RunOptions
 from engram.storage.files import runs_folder
 
 if TYPE_CHECKING:
@@ -49,14 +50,15 @@ def demo(command: Demo) -> int:
 
 def _performed(experiment: Experiment, runs: Path | None) -> Results:
     """Run what is not done yet, both networks of a seed before the next seed; say what is done and how far it is."""
-    from engram.lab.laboratory import judge, make_folder, perform_jobs, write_down
+    from engram.lab.laboratory import judge, perform_jobs, write_down
     from engram.lab.machine import cores
     from engram.lab.plan import Request, plan
-    from engram.lab.stop import stoppable
+    from engram.lab.stop import stop_file, stoppable
 
     workers = min(cores(), MOST_WORKERS)
     console = Console(stderr=True)
-    request = Request(experiment, PRESET, workers=workers, runs=runs, device="cpu", options={"keep_state": False})
+    options = RunOptions(preset=PRESET, jobs=workers, runs=runs, device="cpu", keep_state=False)
+    request = Request(experiment, options)
     config = request.compared[PLASTIC].config
     seeds = experiment.presets[PRESET].seeds
     console.print(
@@ -66,9 +68,9 @@ def _performed(experiment: Experiment, runs: Path | None) -> Results:
         f"(non-plastic). Each is trained {seeds} times, with other seeds, on {workers} core{'s' * (workers > 1)}.",
         highlight=False,
     )
-    make_folder(request.root)
-    with stoppable(request.root, console) as stop:
-        planned = plan(request, stop, seeds)
+    stop = stop_file(request.root)
+    planned = plan(request, stop, seeds)
+    with stoppable(stop, console):
         note = write_down(planned)
         errors: dict[int, dict[str, float]] = {}
 

@@ -9,46 +9,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
-import functools
-import io
 import itertools
 import json
 import re
 import types
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-import tyro
+import pydantic
 from rich.markup import escape
 
 if TYPE_CHECKING:
     from engram.lab import Experiment
-
-
-def parsed(kind: Any, arguments: Sequence[str], **options: Any) -> Any:
-    """Parse the arguments with tyro; raise ValueError, in one sentence, if that fails.
-
-    Args:
-        kind: The dataclass to read.
-        arguments: The words of the command line.
-        **options: Further arguments of ``tyro.cli``.
-    """
-    messages = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(messages):
-            return tyro.cli(kind, args=list(arguments), **options)
-    except SystemExit as ended:
-        if not ended.code:
-            raise
-    words = re.sub(r"[\s╭╮╰╯│]+", " ", messages.getvalue())
-    wrong = re.search(r"Error parsing (--[\w.-]+): .* \1 (\S+)", words)
-    if wrong is None:
-        message = re.split("─{9,} ", re.sub("^ ─ .*?─+ ", "", words))[0].strip()
-        raise ValueError(f"{message} (see --help)")
-    name, kind = wrong[1].removeprefix("--").replace("-", "_"), wrong[2]
-    several_values = {"[INT": "ints with spaces between", "[FLOAT": "numbers with spaces between"}
-    expected = ({"INT": "an int", "FLOAT": "a number"} | several_values).get(kind, kind)
-    raise ValueError(f"{name} = {_value_of(wrong[1], arguments)!r}: expected {expected}")
+    from engram.lab.config import Field
 
 
 def changes(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dict[str, Any]:
@@ -140,7 +113,7 @@ def _with_value(name: str, text: str, kind: Any) -> list[str]:
 
 def _is_container(kind: Any) -> bool:
     """Whether values of a kind have several parts, which may be given as JSON."""
-    if get_origin(kind) in (Union, types.UnionType):
+    if _is_union(kind):
         return any(map(_is_container, get_args(kind)))
     return dataclasses.is_dataclass(kind) or (get_origin(kind) or kind) in (list, tuple, dict, set, frozenset)
 
@@ -216,34 +189,46 @@ def _given(experiment: Experiment, preset: str, owner: str, words: Sequence[str]
 
     known = fields(experiment.settings(owner))
     names = {option(name): name for name in known}
-    base = experiment.base(preset, owner)
-    as_json: dict[str, Any] = {}
-    parsable: list[str] = []
-    parsed_names: list[str] = []
-    for word, *more in _groups(_without_booleans(experiment, owner, words)):
+    given: dict[str, Any] = {}
+    for word, *more in _groups(words):
         name, equals, text = word.partition("=")
         negated = re.sub(r"^(--.*\.|--)no-", r"\1", name)
         if not {name, negated} & names.keys():
             experiment.check_field(dotted(owner, name.removeprefix("--").replace("-", "_")), owner)
         setting = names.get(name) or names[negated]
-        kind = known[setting].kind
-        texts = [_member_name(kind, each) for each in ([text] if equals else more)]
-        is_json = [each[:1] in "[{" for each in texts] == [True]
-        if get_origin(kind) is dict and _is_flat(kind) and not is_json and len(texts) % 2 == 0:
-            as_json[setting] = {key: _as_value(value) for key, value in zip(texts[::2], texts[1::2], strict=True)}
-        elif _is_container(kind) and (not _is_flat(kind) or is_json or get_origin(kind) is dict):
-            as_json[setting] = _from_json(dotted(owner, setting), " ".join(texts), known[setting].allowed)
-        else:
-            parsable += [f"{name}={texts[0]}"] if equals else [name, *texts]
-            parsed_names.append(setting)
-    options = _unvalidated(type(base), base, parsed_names)
-    if parsable:
-        options = parsed(type(options), parsable, default=options, prog="engram run NAME")
-    return {
-        name: as_json[name] if name in as_json else functools.reduce(getattr, name.split("."), options)
-        for name in known
-        if name in as_json or name in parsed_names
-    }
+        texts = [text, *more] if equals else more
+        if known[setting].kind is bool and not texts:
+            texts = [str(name in names)]
+        given[setting] = _read(dotted(owner, setting), known[setting], texts)
+    return {setting: given[setting] for setting in known if setting in given}
+
+
+def _read(name: str, field: Field, texts: Sequence[str]) -> Any:
+    """The value of a setting that some words give, or a text in JSON; its type is checked, its range is not.
+
+    Args:
+        name: Its full name, for the error.
+        field: Its declaration.
+        texts: The words.
+    """
+    kind, text = field.kind, " ".join(texts)
+    is_json = [each[:1] in "[{" for each in texts] == [True]
+    if get_origin(kind) is dict and _is_flat(kind) and not is_json and len(texts) % 2 == 0:
+        return {key: _as_value(value) for key, value in zip(texts[::2], texts[1::2], strict=True)}
+    if _is_container(kind) and (not _is_flat(kind) or is_json or get_origin(kind) is dict):
+        return _from_json(name, text, field.allowed)
+    if type(None) in get_args(kind) and text == "None":
+        return None
+    values = [_choice(kind, each) for each in texts]
+    if not _is_container(kind):
+        if len(values) != 1:
+            raise ValueError(f"{name} = {text!r}: expected one value, {field.allowed}")
+        values = values[0]
+    parts: Sequence[Any] = get_args(kind) if _is_union(kind) else [kind]
+    for part in parts:  # of a union, the first that fits
+        with contextlib.suppress(pydantic.ValidationError):
+            return pydantic.TypeAdapter(part).validate_python(values)
+    raise ValueError(f"{name} = {text!r}: expected {field.allowed}")
 
 
 def _groups(words: Sequence[str]) -> Iterator[list[str]]:
@@ -269,59 +254,15 @@ def _as_value(text: str) -> Any:
         return text
 
 
-def _member_name(kind: Any, text: str) -> str:
-    """The name of the member of an enumeration that a text gives by its value; any other text as it is."""
+def _choice(kind: Any, text: str) -> Any:
+    """What a text means where a kind lists its values: a member of an enumeration by its name or value; else itself."""
     for part in (kind, *get_args(kind)):
-        if isinstance(part, type) and issubclass(part, enum.Enum) and text not in part.__members__:
-            return next((member.name for member in part if str(member.value) == text), text)
+        if get_origin(part) is Literal:
+            return next((choice for choice in get_args(part) if str(choice) == text), text)
+        if isinstance(part, type) and issubclass(part, enum.Enum):
+            return next((member for member in part if text in (member.name, str(member.value))), text)
     return text
 
 
-def _without_booleans(experiment: Experiment, owner: str, words: Sequence[str]) -> list[str]:
-    """The words with ``--flag`` or ``--no-flag`` in place of ``--flag True`` or ``--flag False``."""
-    from engram.lab.config import fields
-
-    flags = {option(name) for name, field in fields(experiment.settings(owner)).items() if field.kind is bool}
-    short: list[str] = []
-    for word in words:
-        if short and short[-1] in flags and word.lower() in ("true", "false"):
-            outer, dot, last = short[-1].removeprefix("--").rpartition(".")
-            short[-1] = short[-1] if word.lower() == "true" else f"--{outer}{dot}no-{last}"
-        else:
-            short.append(word)
-    return short
-
-
-def _unvalidated(cls: Any, config: Any, names: Sequence[str]) -> Any:
-    """Some settings of a study or an arm as an object without validation, so that tyro can parse a partial config."""
-    from engram.lab.config import draft, fields, inner_class
-
-    kinds = fields(cls)
-    options = []
-    for name in dict.fromkeys(name.partition(".")[0] for name in names):
-        inner_names = [inner for outer, _, inner in (each.partition(".") for each in names) if outer == name and inner]
-        value = getattr(config, name, None)
-        if inner_names:
-            kind = inner_class(cls, name)
-            value = _unvalidated(kind, draft(kind) if value is None else value, inner_names)
-            kind = type(value)
-        else:
-            kind = kinds[name].kind
-        default = dataclasses.field(default_factory=functools.partial(lambda value: value, value))
-        called = tyro.conf.arg(name=option(name).removeprefix("--"))
-        options.append((name, Annotated[kind, called], default))
-    return dataclasses.make_dataclass("Fields", options, frozen=True)()
-
-
-def _value_of(option: str, arguments: Sequence[str]) -> str:
-    """The value given for an option."""
-    for index, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name.replace("_", "-") == option:
-            return value if equals else " ".join(arguments[index + 1 : index + 2])
-    return ""
-
-
-def arms_of(text: str | None) -> list[str] | None:
-    """The names in an option that separates them by commas; None if it is not given."""
-    return None if text is None else [name.strip() for name in text.split(",")]
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)

@@ -19,7 +19,6 @@ from typing_extensions import TypedDict
 from engram import extras, registry
 from engram.cli import fields
 from engram.cli.commands import Data, Doctor, List, Show
-from engram.cli.fields import arms_of
 from engram.cli.output import LEAST, WIDTH, Output, out, print_table
 from engram.distribution import REPAIR
 from engram.storage.files import CannotWriteError, CorruptFileError, read_sealed, runs_folder
@@ -181,10 +180,10 @@ def show(command: Show) -> None:
     experiment = find_experiment(command.name)
     root = runs_folder(command.runs) / experiment.name
     if command.preset is not None:
-        _show_times(experiment, command.preset, arms_of(command.arms), root)
+        _show_times(experiment, command.preset, command.arms, root)
         return
     if command.arms is not None:
-        raise ValueError(f"arms = {command.arms!r}: expected only with a preset")
+        raise ValueError(f"arms = {list(command.arms)}: expected only with a preset")
     console = out()
     console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]\n")
     if experiment.answer:
@@ -219,7 +218,7 @@ def show(command: Show) -> None:
     print_table(console, "Claims", ["claim", "statement", "criterion", "presets", "seeds"], claims)
 
 
-def _show_times(experiment: Experiment, preset: str, arms: list[str] | None, root: Path) -> None:
+def _show_times(experiment: Experiment, preset: str, arms: Sequence[str] | None, root: Path) -> None:
     """Show the time and the memory of each arm of a preset; measure and keep the times that are not known here.
 
     Args:
@@ -229,10 +228,10 @@ def _show_times(experiment: Experiment, preset: str, arms: list[str] | None, roo
         root: The folder that the experiment is run in.
     """
     from engram.lab.machine import hardware, memory
-    from engram.lab.monitor import duration
     from engram.lab.plan import device_of, expected_time, gigabytes
     from engram.lab.times import keep, of_measurement, of_preset
     from engram.lab.timing import SECONDS, measured
+    from engram.lab.trial import duration
 
     of_arms = of_preset(experiment, preset, root, arms, device_of("auto"))
     progress = Console(stderr=True)

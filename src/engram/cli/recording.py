@@ -6,7 +6,6 @@ import contextlib
 import sys
 
 from engram.cli.commands import Record
-from engram.cli.running import seconds
 
 
 def record(command: Record) -> None:
@@ -16,13 +15,12 @@ def record(command: Record) -> None:
     from engram.recording import pictures, tables
     from engram.recording.index import runs_in, write_index
 
-    at_most = None if command.at_most is None else seconds(command.at_most)
     folders = set()
     experiments = {each.name: each for each in map(find_experiment, command.names)}
     for experiment in experiments.values():
         with contextlib.redirect_stdout(sys.stderr):
             path, results = recording.record(
-                experiment, command.preset, jobs=command.jobs, seconds=at_most, runs=command.runs
+                experiment, command.preset, jobs=command.jobs, seconds=command.at_most, runs=command.runs
             )
         still_open = sum(judged.is_open for judged in results.claims())
         print(f"{path}: {results.seeds} seeds, {still_open} claims are open")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import re
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +18,6 @@ from rich.markup import escape
 from engram import registry
 from engram.cli import fields
 from engram.cli.commands import Compare, Export, Report, Run, Sweep
-from engram.cli.fields import arms_of
 from engram.cli.output import LEAST, out, print_table
 from engram.storage.files import runs_folder, writing
 
@@ -34,21 +32,26 @@ UNDONE = {"interrupted", "waiting", "running"}
 
 def run(command: Run, field_options: list[str]) -> int:
     """Run experiments, and print the verdicts on their claims."""
-    import engram.lab
+    from engram import checks
     from engram.lab.experiment import find_experiment
+    from engram.lab.laboratory import carry_out
+    from engram.lab.plan import Request
 
     if not command.names:
         names = ", ".join(registry.experiments())
         raise ValueError(f"no experiment named (write the names before the config fields); known: {names}")
-    options = {name: value for name, value in vars(command).items() if name not in ("names", "arms", "json")}
-    options["at_most"] = None if command.at_most is None else seconds(command.at_most)
-    # All names and settings are checked before anything runs.
-    changes = {name: fields.changes(find_experiment(name), command.preset, field_options) for name in command.names}
+    # All names, options and settings are checked before anything runs.
+    experiments = [find_experiment(name) for name in command.names]
+    preset = command.run.preset
+    requests = [
+        Request(each, command.run, fields.changes(each, checks.choice("preset", preset, each.presets), field_options))
+        for each in experiments
+    ]
     code = 0
-    for name in command.names:
+    for name, request in zip(command.names, requests, strict=True):
         try:
             with contextlib.redirect_stdout(sys.stderr):  # the standard output is reserved for the results
-                results = engram.lab.run(name, arms=arms_of(command.arms), **options, **changes[name])
+                results = carry_out(request)
             is_stopped = False
         except KeyboardInterrupt as stopped:
             results, is_stopped = _so_far(stopped), True
@@ -72,7 +75,7 @@ def compare(command: Compare) -> None:
         raise ValueError("no method named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
     sys.path.insert(0, "")  # so that modules here are found, as with `python -m`
     options: dict[str, Any] = {name: getattr(command, name) for name in ("seeds", "until_decided", "fresh", "preset")}
-    options |= {"against": arms_of(command.against), "tasks": arms_of(command.tasks), "jobs": command.jobs}
+    options |= {"against": command.against, "tasks": command.tasks, "jobs": command.jobs}
     kind = (command.kind or "").replace("-", "_")
     with contextlib.redirect_stdout(sys.stderr):
         standing = compared(*command.names, kind=kind, runs=command.runs, **options)
@@ -101,10 +104,10 @@ def sweep(command: Sweep, field_options: list[str]) -> int:
 
     experiment = find_experiment(command.name)
     values = fields.values(experiment, command.preset, field_options)
-    options = {name: value for name, value in vars(command).items() if name not in ("name", "arms")}
+    options = {name: value for name, value in vars(command).items() if name != "name"}
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            swept = engram.lab.sweep(experiment, arms=arms_of(command.arms), **options, **values)
+            swept = engram.lab.sweep(experiment, **options, **values)
         is_stopped = False
     except KeyboardInterrupt as stopped:
         swept, is_stopped = _so_far(stopped), True
@@ -117,14 +120,6 @@ def sweep(command: Sweep, field_options: list[str]) -> int:
         _say_stopped(command.name, states)
         return EXIT_INTERRUPTED
     return EXIT_FAILURE if "failed" in states else 0
-
-
-def seconds(text: str) -> float:
-    """The seconds of a time such as 90s, 60m or 2h."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    if (match := re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)) is None:
-        raise ValueError(f"at_most = {text!r}: expected a time such as 90s, 60m or 2h")
-    return float(match[1]) * units[match[2]]
 
 
 def _so_far(stopped: KeyboardInterrupt) -> Any:

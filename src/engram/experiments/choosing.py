@@ -8,17 +8,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
-from torch import Tensor
 
 from engram.lab import Run
+from engram.lab.unrecorded import CandidateRun
 
 C = TypeVar("C")
 
@@ -146,49 +144,3 @@ def with_rate(config: C, rate: float) -> C:
     a2c = getattr(config, "a2c", None)
     changed = {"learning_rate": rate} if a2c is None else {"a2c": replace(a2c, learning_rate=rate)}
     return replace(config, rates=(), **changed)  # type: ignore[type-var]
-
-
-class CandidateRun(Run):
-    """The run that a trial at a candidate rate is given, which shares the generators and writes nothing.
-
-    Args:
-        run: The run of the trial itself.
-    """
-
-    _outer: Run | None = None
-
-    def __init__(self, run: Run) -> None:
-        self.generator, self.rng, self.device = run.generator, run.rng, run.device
-        self._rows: list[tuple[int, str, float]] = []
-        self._outer = run
-
-    def steps(self, total: int, /, **state: Any) -> Iterator[int]:
-        """The steps of a training loop, of which the trial itself tells; between them it may be stopped."""
-        for step in range(total):
-            yield step
-            self.beat(f"candidate: {(step + 1) / total:.0%}")
-
-    def beat(self, text: str = "", /) -> None:
-        """Let the trial itself show how far the candidate is, and stop if it is to."""
-        if self._outer is not None:
-            self._outer.beat(text)
-
-    def note(self, text: str, /) -> None:
-        """Say nothing: the trial itself tells how far the candidate is."""
-
-    def uses(self, path: str | Path, /) -> Path:
-        """Declare a file that the candidate reads, as the trial itself does."""
-        return Path(path) if self._outer is None else self._outer.uses(path)
-
-    def log(self, step: int, /, *, every: Any = 1, **values: Any) -> dict[str, float]:
-        """Keep metrics in memory."""
-        for name, value in values.items():
-            self._rows.append((step, name, float(value.detach() if isinstance(value, Tensor) else value)))
-        return {}
-
-    def keep(self, **parts: Any) -> None:
-        """Save nothing."""
-
-    def metrics(self) -> pl.DataFrame:
-        """Everything added so far: columns step, metric and value."""
-        return pl.DataFrame(self._rows, {"step": pl.Int64, "metric": pl.String, "value": pl.Float64}, orient="row")

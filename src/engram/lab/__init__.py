@@ -5,11 +5,11 @@ from engram import extras
 try:
     from engram.lab.claim import Claim, JudgedClaim, claims_from, judge
     from engram.lab.config import setting, settings
+    from engram.lab.contract import Run
     from engram.lab.experiment import Arm, Experiment, Preset, Study, Task
     from engram.lab.figures import Grid, Heatmap, Lines, Points, Profiles
     from engram.lab.laboratory import run
     from engram.lab.last_run import load
-    from engram.lab.loop import Run
     from engram.lab.measure import Criterion, Measure, maximum, met, metric, minimum, share
     from engram.lab.record_files import recorded
     from engram.lab.results import Results, TrialResult

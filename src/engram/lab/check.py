@@ -30,6 +30,7 @@ from engram.lab.record_files import as_record, as_text, from_record
 from engram.lab.report import write_report
 from engram.lab.results import Results
 from engram.lab.trial import trials
+from engram.run_options import RunOptions
 from engram.storage import checkpoint
 
 SMOKE_SECONDS = 120.0  # of which a minute may be that of compiling kernels
@@ -196,8 +197,8 @@ def _perform(where: str, runs: Path, numbers: Sequence[int], killed: bool) -> No
     if killed:
         _die_in_the_middle()
     for number in numbers:
-        options: dict[str, Any] = {"checkpoint_seconds": 0.0 if killed else 10.0, "keep_state": False}
-        job = prepare(todo[number], runs, stop, **options)
+        options = RunOptions(checkpoint_seconds=0.0 if killed else 10.0, keep_state=False)
+        job = prepare(todo[number], runs, stop, options)
         while (status := perform(job)).state == "elsewhere":  # until the process that is killed is gone
             time.sleep(0.01)
         assert status.state == "finished", status.message

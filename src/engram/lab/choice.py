@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -118,6 +118,53 @@ def chosen_of(
         "chosen": value,
         "end": "" if value in bounds else ends.get(value, ""),
     }
+
+
+def choose(
+    steps: Callable[..., Iterable[int]],
+    name: str,
+    candidates: Sequence[float],
+    score: Callable[[float], float],
+    *,
+    accept: Callable[[float], bool] | None,
+    extend: bool,
+    bounds: tuple[float, float],
+    state: Mapping[str, Any],
+) -> Choice:
+    """Choose the candidate that scores best in a loop of a run, as ``Run.choose`` says.
+
+    Args:
+        steps: The run's ``steps``, by which the choice resumes.
+        name: The name of the choice.
+        candidates: Values to choose from.
+        score: Returns a candidate's score.
+        accept: Says whether a candidate works (None: all do).
+        extend: Whether to try candidates beyond an end.
+        bounds: The smallest and the largest meaningful value.
+        state: Whatever ``score`` and ``accept`` change.
+
+    Raises:
+        FloatingPointError: No candidate has a score.
+    """
+    size = len(candidates)
+    grid = np.full(size + EXTENSIONS * extend, math.nan)
+    grid[:size], scores, accepted = candidates, np.full(len(grid), -math.inf), np.full(1, -1)
+    grid_arrays = {f"{name}.tried": grid, f"{name}.scores": scores, f"{name}.accepted": accepted}
+    for step in steps(len(grid) + (accept is not None), **grid_arrays, **state):
+        if step == len(grid):
+            assert accept is not None
+            accepted[0] = next((number for number in ranking(grid, scores) if accept(grid[number])), -1)
+            continue
+        if step >= size:
+            grid[step] = beyond(grid[:step], scores[:step], bounds)
+        if not math.isnan(grid[step]):
+            scores[step] = score_of(score, float(grid[step]))
+    ranked = ranking(grid, scores)
+    if not ranked:
+        raise FloatingPointError(f"none of {grid[:size].tolist()} as {name} has a score")
+    number = int(accepted[0]) if accepted[0] >= 0 else ranked[0]
+    is_tried = ~np.isnan(grid)  # a prefix: once the best is inside the grid, no more are tried
+    return chosen_of(number, grid[is_tried], scores[is_tried], bounds)
 
 
 def at_ends(choices: Mapping[str, Sequence[Mapping[str, Choice]]]) -> dict[str, list[str]]:

@@ -1,7 +1,8 @@
-"""The experiment contract: what one file under ``experiments/`` (or in another package) gives to the laboratory."""
+"""The experiment contract: what one file, of engram or of another package, gives to the laboratory."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import re
@@ -17,24 +18,21 @@ import pydantic
 from engram import checks, references, registry
 from engram.lab import config as configs
 from engram.lab.claim import Claim
+from engram.lab.contract import Run
 from engram.lab.inference import MAX_LOOKS
+from engram.run_options import RunOptions
 from engram.verdicts import cited
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-    from engram.lab.loop import Run
-    from engram.lab.results import Results
 
 Changes = Mapping[str, Any]
 """Settings to change, by name: ``steps=100``; those of one arm or study as a mapping or dotted: ``{"lstm.steps": 9}``.
 
 In the table of an arm, a function computes a value from the other settings, as in ``lambda arm: arm.bits + 1``.
 """
-OPTIONS = {
-    *("experiment", "names", "preset", "seeds", "arms", "jobs", "engine", "address", "runs", "device", "tensorboard"),
-    "gpus_per_trial",
-    *("keep_state", "checkpoint_seconds", "progress", "until_decided", "at_most", "reuse", "changes", "json"),
+OPTIONS = {option.name for option in dataclasses.fields(RunOptions)} | {
+    *("experiment", "names", "progress", "changes", "json"),
 }
 """The options of every run, in Python and on the command line, names that no setting, study or arm may have."""
 _NAME = re.compile(r"[\w+=-][\w.+= -]{0,99}", re.ASCII)
@@ -49,7 +47,7 @@ class Study:
         arms: For each arm, in the order in which the trials of a seed run, the settings that it changes; or a function
             that returns this.
         config: The class of settings (default: the type that ``trial`` declares for its first parameter).
-        figure: The figure shown with its claims (default: learning curves).
+        figure: Draws the figure shown with its claims from ``Results`` (default: learning curves).
         memory: Tells the bytes that a trial needs, from its settings; given where some settings need more than 2 GB.
         gpu: Whether its trials compute on ``run.device``, so that they run on a GPU if there is one.
     """
@@ -57,7 +55,7 @@ class Study:
     trial: Callable[[Any, Run], dict[str, Any]]
     arms: Mapping[str, Changes] | Callable[[], Mapping[str, Changes]]
     config: Any = None
-    figure: Callable[[Results], go.Figure] | None = None
+    figure: Callable[[Any], go.Figure] | None = None
     memory: Callable[[Any], float] = lambda config: 0.0
     gpu: bool = False
 
@@ -236,7 +234,7 @@ class Experiment:
     studies: Study | Mapping[str, Study]
     presets: Mapping[str, Preset]
     claims: Sequence[Claim]
-    figure: Callable[[Results], go.Figure]
+    figure: Callable[[Any], go.Figure]
     threads: int = 1
     headline: str = "loss"
     check_requirements: Callable[[Any], object] = lambda config: None

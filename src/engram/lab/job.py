@@ -24,17 +24,19 @@ from engram.errors import message_of
 from engram.lab.config import to_dict
 from engram.lab.digest import leave_out, name_of_file
 from engram.lab.folder import Status, TrialFolder, name_of, printable
-from engram.lab.loop import Displaced, Interrupted, Run, get_state
+from engram.lab.loop import Displaced, Interrupted, TrialRun, get_state
 from engram.lab.provenance import OWN, Provenance, Use, difference, digests, strangeness
 from engram.lab.trial import Trial, computing
 from engram.numeric import jit
 from engram.numeric.parallel import is_ending, is_worker
+from engram.run_options import RunOptions
 from engram.storage import locks
 from engram.storage.files import CannotWriteError, CorruptFileError, sweep, writing
 
 SHARED = "other trials of its process see, and no checkpoint: draw from run.rng, and let settings say the rest"
 RESTARTS = 3  # maximum number of attempts if files are corrupt
 LONGEST_PATH = 1000
+AS_USUAL = RunOptions()
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,10 @@ class Job:
         made_by: The versions and files in the process that starts the run.
         folder: The folder of the trial.
         stop: The file whose existence asks the trial to stop.
-        checkpoint_seconds: Time between two checkpoints, in seconds.
-        tensorboard: Whether event files are written as well.
-        keep_state: Whether the state that the trial keeps is saved.
+        options: The options of the run.
         finished: Whether there is a result that is still valid.
         differs: What has changed, if there is a result or a checkpoint that is no longer valid, or if the finished
             result is taken all the same.
-        gpus: Number of GPUs of a trial that uses them; a fraction if several trials share one.
-        device: ``"cuda"``, or the one GPU on which a trial that uses one computes, as in ``"cuda:1"``; a worker sees no
-            other.
         owner: In words, the process that has started the run, which others are told.
     """
 
@@ -64,20 +61,16 @@ class Job:
     made_by: Provenance
     folder: TrialFolder
     stop: Path
-    checkpoint_seconds: float = 10.0
-    tensorboard: bool = False
-    keep_state: bool = True
+    options: RunOptions = AS_USUAL
     finished: bool = False
     differs: str = ""
-    gpus: float = 1.0
-    device: str = "cuda"
     owner: str = field(default_factory=lambda: f"process {os.getpid()} on {platform.node()}")
 
     @property
     def needs(self) -> dict[str, float]:
         """What it needs of a node of a Ray cluster."""
         memory = {"memory": self.trial.memory} if self.trial.memory else {}
-        gpus = self.gpus if self.trial.device == "cuda" else 0
+        gpus = self.options.gpus_per_trial if self.trial.device == "cuda" else 0
         return {"num_cpus": self.trial.threads, "num_gpus": gpus, **memory}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -146,10 +139,9 @@ def prepare(
     trial: Trial,
     root: Path,
     stop: Path,
+    options: RunOptions = AS_USUAL,
     *,
     loaded: Mapping[str, str] | None = None,
-    reuse: bool = False,
-    **options: Any,
 ) -> Job:
     """Make the job that performs a trial in its folder below ``root``.
 
@@ -160,9 +152,8 @@ def prepare(
         trial: The trial.
         root: The folder of its experiment.
         stop: The file whose existence asks the trial to stop.
+        options: The options of the run; with ``reuse``, the result that was used last is taken all the same.
         loaded: ``provenance.digests()``, shared when many jobs are prepared.
-        reuse: Whether to take the result that was used last all the same.
-        **options: Fields of ``Job``.
     """
     identity = trial.identity()
     leave_out(root.parent)
@@ -182,15 +173,15 @@ def prepare(
             is_finished, why = False, ""
         if is_finished and not why:
             folder.mark_used()
-            return Job(trial, identity, made_by, folder, stop, finished=True, **options)
+            return Job(trial, identity, made_by, folder, stop, options, finished=True)
         free = folder if not why else free
         if why and (used := folder.last_used()) >= last_used:
             stale = folder if is_finished else stale
             differs, last_used = why, used
-    if reuse and stale is not None:
-        return Job(trial, identity, made_by, stale, stop, finished=True, differs=differs, **options)
+    if options.reuse and stale is not None:
+        return Job(trial, identity, made_by, stale, stop, options, finished=True, differs=differs)
     made_by = use.provenance()
-    return Job(trial, identity, made_by, free or folder, stop, differs="" if free else differs, **options)
+    return Job(trial, identity, made_by, free or folder, stop, options, differs="" if free else differs)
 
 
 def _holds(folder: TrialFolder, loaded: Mapping[str, str], now: Provenance) -> tuple[bool, str]:
@@ -318,10 +309,19 @@ def _perform(job: Job, folder: TrialFolder) -> Status:
 
 
 def _attempt(job: Job, folder: TrialFolder) -> Status:
-    options: dict[str, Any] = {"checkpoint_seconds": job.checkpoint_seconds, "tensorboard": job.tensorboard}
-    options |= {"use": use_of(job.trial), "made_by": job.made_by, "named": lambda: named_paths(job.trial)}
-    device = torch.device(job.device if job.trial.device == "cuda" and not is_worker() else job.trial.device)
-    run = Run(folder, job.trial.seed, str(device), stop=job.stop, **options)
+    # A worker sees one GPU, the one of its trial.
+    device = torch.device(job.options.gpu if job.trial.device == "cuda" and not is_worker() else job.trial.device)
+    run = TrialRun(
+        folder,
+        job.trial.seed,
+        str(device),
+        stop=job.stop,
+        checkpoint_seconds=job.options.checkpoint_seconds,
+        tensorboard=job.options.tensorboard,
+        use=use_of(job.trial),
+        made_by=job.made_by,
+        named=lambda: named_paths(job.trial),
+    )
 
     def tell() -> None:
         folder.set_status(replace(folder.status(), note="compiling kernels"))
@@ -334,7 +334,7 @@ def _attempt(job: Job, folder: TrialFolder) -> Status:
     mark, status = run.close()
     if changed := [name for name, value in _globals().items() if value != before[name]]:
         status = replace(status, message=f"the trial has changed {' and '.join(changed)}, which {SHARED}")
-    state = {name: get_state(name, part) for name, part in run.kept.items()} if job.keep_state else None
+    state = {name: get_state(name, part) for name, part in run.kept.items()} if job.options.keep_state else None
     if folder.is_lost():
         raise Displaced
     folder.finish(result, mark, run.processor_seconds, run.made_by(), state, choices=run.choices)

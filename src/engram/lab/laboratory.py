@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from engram import checks, references
+from engram import references
 from engram.lab import config as configs
 from engram.lab.claim import Claim, JudgedClaim
 from engram.lab.claim import judge as judge_claim
@@ -25,10 +25,11 @@ from engram.lab.monitor import Monitor
 from engram.lab.parallel import perform_all
 from engram.lab.plan import Plan, Request, plan, reused
 from engram.lab.results import Results
-from engram.lab.stop import end, stoppable, time_limit
+from engram.lab.stop import end, stop_file, stoppable, time_limit
 from engram.numeric.parallel import Backend
 from engram.numeric.ray_tasks import connected
-from engram.storage.files import CannotWriteError, CorruptFileError, writing
+from engram.run_options import RunOptions
+from engram.storage.files import CannotWriteError, CorruptFileError
 
 COLORS = {
     "reproduced": "green",
@@ -108,48 +109,74 @@ def run(
         ('not testable here', 'needs preset laptop')
     """
     references.refuse_while_loading("engram.lab.run")
-    console = progress_console(shown=progress)
-    if at_most is not None:
-        checks.number("at_most", at_most, above=0)
-    options = {"checkpoint_seconds": checkpoint_seconds, "tensorboard": tensorboard, "keep_state": keep_state}
-    where: dict[str, Any] = {"workers": jobs, "engine": engine, "address": address, "runs": runs, "device": device}
-    where["gpus_per_trial"] = gpus_per_trial
-    which: dict[str, Any] = {"seeds": seeds, "arms": arms, "until_decided": until_decided, "reuse": reuse}
-    request = Request(find_experiment(experiment), preset, changes, **which, **where, options=options)
-    say_own_values(request.experiment, request.compared, request.changed, arms, console)
-    make_folder(request.root)
-    before, results, claims = None, None, None
-    with (
-        connected(address) if engine == "ray" else nullcontext(),
-        stoppable(request.root, console, writes=False) as stop,
-        time_limit(stop, at_most) as deadline,
-    ):
-        for count in request.counts:
-            planned = plan(request, stop, count, claims, before)
-            console.print(str(planned), highlight=False, soft_wrap=True)
-            note = write_down(planned)
-            statuses = perform(planned, console, deadline)
-            look = judge(planned, note, statuses)
-            if is_over(deadline) and not look.is_whole and before is not None:
-                write_down(before, results.ended if results else "")  # an incomplete look decides nothing
-                break
-            before, results = planned, look
-            write_down(planned, results.ended)
-            if not until_decided or not results.is_whole:
-                break
-            claims = worth_more_seeds(results)
-            console.print(f"{count} seeds: {len(claims)} claims are open", highlight=False)
-            if not claims or is_over(deadline):
-                break
-    assert results is not None
+    options = RunOptions(
+        preset=preset,
+        seeds=seeds,
+        until_decided=until_decided,
+        at_most=at_most,
+        arms=arms,
+        reuse=reuse,
+        jobs=jobs,
+        engine=engine,
+        address=address,
+        runs=runs,
+        device=device,
+        gpus_per_trial=gpus_per_trial,
+        checkpoint_seconds=checkpoint_seconds,
+        tensorboard=tensorboard,
+        keep_state=keep_state,
+    )
+    return carry_out(Request(find_experiment(experiment), options, changes), progress=progress)
+
+
+def carry_out(request: Request, *, progress: bool = True) -> Results:
+    """Run what is asked for, as ``run`` does.
+
+    Args:
+        request: The experiment, the options and the changes; they were checked when it was made.
+        progress: Show the progress on the standard error stream.
+
+    Raises:
+        KeyboardInterrupt, ValueError, CannotWriteError: As in ``run``.
+    """
+    console, options, stop = progress_console(shown=progress), request.options, stop_file(request.root)
+    say_own_values(request.experiment, request.compared, request.changed, options.arms, console)
+    with connected(options.address) if options.engine == "ray" else nullcontext():
+        planned = plan(request, stop, request.counts[0])  # what cannot be run is refused before there is a folder
+        with stoppable(stop, console, writes=False), time_limit(stop, options.at_most) as deadline:
+            results = carry_out_looks(planned, stop, console, deadline)
     end(stop, results)
     return results
 
 
-def make_folder(root: Path) -> None:
-    """Make the folder that an experiment is run in."""
-    with writing(root):
-        root.mkdir(parents=True, exist_ok=True)
+def carry_out_looks(planned: Plan, stop: Path, console: Console, deadline: float | None) -> Results:
+    """Perform the trials of a plan and, until its claims are decided, of the looks after it.
+
+    Args:
+        planned: The plan of the first look.
+        stop: The file whose existence asks the trials to stop.
+        console: Where to show the progress.
+        deadline: When the trials are to stop, by the monotonic clock.
+    """
+    request, before, results = planned.request, None, None
+    later_looks = iter(request.counts[1:])
+    while True:
+        console.print(str(planned), highlight=False, soft_wrap=True)
+        note = write_down(planned)
+        look = judge(planned, note, perform(planned, console, deadline))
+        if is_over(deadline) and not look.is_whole and before is not None and results is not None:
+            write_down(before, results.ended)  # an incomplete look decides nothing
+            break
+        before, results = planned, look
+        write_down(planned, results.ended)
+        if not request.options.until_decided or not results.is_whole:
+            break
+        claims = worth_more_seeds(results)
+        console.print(f"{planned.seeds} seeds: {len(claims)} claims are open", highlight=False)
+        if not claims or is_over(deadline) or (seeds := next(later_looks, None)) is None:
+            break
+        planned = plan(request, stop, seeds, claims, before)
+    return results
 
 
 def write_down(planned: Plan, ended: str = "") -> Note:
@@ -161,7 +188,7 @@ def write_down(planned: Plan, ended: str = "") -> Note:
     request = planned.request
     note = note_of(
         request.experiment,
-        request.preset,
+        request.options.preset,
         int(planned.seeds),
         planned.jobs,
         changed=request.changed,
@@ -199,7 +226,7 @@ def perform(planned: Plan, console: Console, deadline: float | None = None) -> d
         console,
         planned.workers,
         Announcer(planned),
-        engine=request.engine,
+        engine=request.options.engine,
         deadline=deadline,
     )
 
@@ -280,8 +307,8 @@ class Announcer:
                 judged = judge_claim(
                     claim,
                     self._results,
-                    preset=request.preset,
-                    is_published=bool(request.experiment.presets[request.preset].published),
+                    preset=request.options.preset,
+                    is_published=bool(request.experiment.presets[request.options.preset].published),
                     seeds=seeds,
                     looks=request.looks,
                 )

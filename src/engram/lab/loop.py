@@ -1,4 +1,4 @@
-"""What the laboratory gives a trial: random generators, loops with exact resume, a log, a device."""
+"""The run of a trial, kept in its folder: loops with exact resume, a log, checkpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from engram import checks
 from engram.lab import choice
 from engram.lab.folder import Status, TrialFolder
-from engram.lab.metrics import Mark, MetricsFile
+from engram.lab.metrics import Mark, MetricsFile, ends
 from engram.lab.provenance import WRITTEN, Provenance, Use, merged, written
 from engram.numeric.parallel import is_ending
 from engram.storage import checkpoint
@@ -52,15 +52,11 @@ class Saved(TypedDict):
     state: dict[str, Any]
 
 
-class Run:
-    """The laboratory as a trial sees it.
+class TrialRun:
+    """A ``Run`` that keeps metrics, checkpoints and results in the folder of its trial, from where it is resumed.
 
     Attributes:
-        generator, rng: The trial's random generators of torch and NumPy, on the CPU, so that the numbers do not depend
-            on the device.
-        device: Where to compute.
         kept: The objects whose state the trial keeps, by name.
-        choices: Its choices, by name.
 
     Args:
         folder: The trial's folder, locked by the caller.
@@ -124,26 +120,7 @@ class Run:
             self._events = SummaryWriter(folder.tensorboard, purge_step=last + 1)
 
     def steps(self, total: int, /, **state: Any) -> Iterator[int]:
-        """Iterate over the steps of a training loop, resumably.
-
-        A trial may have several loops, one after another; on resuming, the code between them runs again, in the same
-        state as the first time.
-
-        Args:
-            total: Number of steps. Windows of ``log`` that are open from before the loop are dropped.
-            **state: Whatever changes during the loop: anything with ``state_dict`` and ``load_state_dict``, tensors and
-                arrays (changed in place), generators. ``run.generator``, ``run.rng`` and torch's global generators
-                are included automatically.
-
-        Yields:
-            The step, ``0 .. total - 1``; a resumed loop continues from the last checkpoint.
-
-        Raises:
-            TypeError, ValueError: A state cannot be saved, or ``total`` is not an integer or negative.
-            RuntimeError: An earlier loop was left before its last step.
-            Interrupted: The run is to stop; raised after the checkpoint is written, or by ``beat``. A ``Displaced`` if
-                another process has taken over the trial.
-        """
+        """Iterate over the steps of a training loop, resumably."""
         self._check_complete()
         total = checks.size("total", total, minimum=0, maximum=None)
         loop, self._loops = self._loops, self._loops + 1
@@ -184,73 +161,16 @@ class Run:
         bounds: tuple[float, float] = (0.0, math.inf),
         **state: Any,
     ) -> float:
-        """Choose the candidate that scores best, resumably, and record the candidates and their scores.
-
-        If the best candidate is at an end of the grid, up to three more are tried beyond it, each further by a constant
-        factor; if no candidate has a score, smaller ones are tried. Among equal scores, the middle one wins.
-
-        Args:
-            name: The name of the choice, as ``"learning_rate"``; unique in a trial.
-            candidates: Values to choose from, at least one, in any order.
-            score: Returns a candidate's score (larger is better), computed on data that no result uses. A candidate
-                whose score is not finite or raises FloatingPointError is not chosen.
-            accept: Says whether a candidate works, for instance as a rate in the final training. It is called from the
-                best score down until it accepts a candidate; if it accepts none, the best score decides.
-            extend: Whether to try candidates beyond an end. A choice at an end is reported in any case.
-            bounds: The smallest and the largest meaningful value. A choice of one of them does not count as a choice at
-                an end.
-            **state: Whatever ``score`` and ``accept`` change, as for ``steps``.
-
-        Returns:
-            The chosen candidate.
-
-        Raises:
-            ValueError: There is no candidate, one is out of bounds or occurs twice, or the name was used already.
-            FloatingPointError: No candidate has a score.
-            TypeError, RuntimeError, Interrupted: As in ``steps``.
-        """
+        """Choose the candidate that scores best, resumably, and record the candidates and their scores."""
         choice.check_grid(name, candidates, bounds, self.choices)
-        size = len(candidates)
-        grid = np.full(size + choice.EXTENSIONS * extend, math.nan)
-        grid[:size], scores, accepted = candidates, np.full(len(grid), -math.inf), np.full(1, -1)
-        grid_arrays = {f"{name}.tried": grid, f"{name}.scores": scores, f"{name}.accepted": accepted}
         self._chooses = True
-        for step in self.steps(len(grid) + (accept is not None), **grid_arrays, **state):
-            if step == len(grid):
-                ranked = choice.ranking(grid, scores)
-                accepted[0] = next((number for number in ranked if accept(grid[number])), -1)  # type: ignore[misc]
-                continue
-            if step >= size:
-                grid[step] = choice.beyond(grid[:step], scores[:step], bounds)
-            if not math.isnan(grid[step]):
-                scores[step] = choice.score_of(score, float(grid[step]))
+        options: dict[str, Any] = {"accept": accept, "extend": extend, "bounds": bounds, "state": state}
+        self.choices[name] = choice.choose(self.steps, name, candidates, score, **options)
         self._chooses = False
-        ranked = choice.ranking(grid, scores)
-        if not ranked:
-            raise FloatingPointError(f"none of {grid[:size].tolist()} as {name} has a score")
-        number = int(accepted[0]) if accepted[0] >= 0 else ranked[0]
-        is_tried = ~np.isnan(grid)  # a prefix: once the best is inside the grid, no more are tried
-        self.choices[name] = choice.chosen_of(number, grid[is_tried], scores[is_tried], bounds)
-        return float(grid[number])
+        return self.choices[name]["chosen"]
 
-    # ``every`` has the type of the values, since a type checker cannot tell that no key of ``**values`` has this name.
     def log(self, step: int, /, *, every: float | torch.Tensor = 1, **values: float | torch.Tensor) -> dict[str, float]:
-        """Add metrics: one row for each, at a step; or means over windows of steps.
-
-        Args:
-            step: The step that they belong to.
-            every: Number of calls in a window; the last call writes the means, each over the calls that had the metric.
-                A window that is still open when the next loop begins is dropped. What is averaged over windows of one
-                length is logged by one call a step.
-            **values: Numbers, or tensors of one element.
-
-        Returns:
-            The values written; empty while the window is open.
-
-        Raises:
-            TypeError, ValueError: The step or ``every`` is not an integer or out of range, a name or value is invalid,
-                or another call with this ``every`` has logged other metrics at this step.
-        """
+        """Add metrics: one row for each, at a step; or means over windows of steps."""
         try:
             index = operator.index(step)
         except TypeError:
@@ -266,15 +186,7 @@ class Run:
         return logged
 
     def keep(self, **parts: Any) -> None:
-        """Save the state that trained objects have when the trial ends, for ``TrialResult.load``.
-
-        Args:
-            **parts: The objects to keep, by name: anything that ``steps`` takes.
-
-        Raises:
-            TypeError: A state cannot be saved.
-            RuntimeError: It is called within a loop, whose steps a resumed trial does not repeat.
-        """
+        """Save the state that trained objects have when the trial ends, for ``TrialResult.load``."""
         if self._status.step < self._status.total:
             raise RuntimeError(f"run.keep({', '.join(parts)}) within a loop: keep objects before or after it")
         for name, part in parts.items():
@@ -282,22 +194,7 @@ class Run:
         self.kept |= parts
 
     def uses(self, path: str | Path, /) -> Path:
-        """Declare a file that the trial reads, or a folder whose files it reads: once edited, the trial runs again.
-
-        The files of its own modules, and those that its settings name, count without that.
-
-        Args:
-            path: The file or the folder.
-
-        Returns:
-            Its path.
-
-        Raises:
-            FileNotFoundError: There is none.
-
-        Examples:
-            ``table = np.loadtxt(run.uses("rates.csv"))``
-        """
+        """Declare a file that the trial reads, or a folder whose files it reads."""
         path = Path(path)
         if not path.exists():
             raise FileNotFoundError(f"path = {str(path)!r}: expected a file or a folder")
@@ -309,17 +206,7 @@ class Run:
         self._status = replace(self._status, note=text)
 
     def beat(self, text: str = "", /) -> None:
-        """Within a step that takes long: show how far it is, and stop if the run is to.
-
-        A resumed trial repeats the step, with the random numbers that it had. After such a step a checkpoint is written
-        in any case.
-
-        Args:
-            text: A few words to show next to the trial's progress until the next beat or the end of the step.
-
-        Raises:
-            Interrupted: The run is to stop. A ``Displaced`` if another process has taken over the trial.
-        """
+        """Within a step that takes long: show how far it is, and stop if the run is to."""
         if time.monotonic() - self._beat < HEARTBEAT_SECONDS:
             return
         self._is_beaten = True
@@ -334,13 +221,8 @@ class Run:
         return self._metrics.frame()
 
     def ends(self, metric: str, parts: int = 10) -> tuple[float, float]:
-        """The means of a metric over the first and the last of ``parts`` parts of its rows, each at least a row.
-
-        They are NaN, with a warning of NumPy, if nothing was logged under this name.
-        """
-        curve = self.metrics().filter(pl.col("metric") == metric)["value"].to_numpy()
-        length = max(1, len(curve) // parts)
-        return float(curve[:length].mean()), float(curve[-length:].mean())
+        """The means of a metric over the first and the last of some parts of its rows."""
+        return ends(self.metrics(), metric, parts)
 
     def close(self) -> tuple[Mark, Status]:
         """End the trial and flush everything; return the mark of the metrics and the final status."""

@@ -127,6 +127,13 @@ def _rows(path: Path) -> bytes:
     return content[len(_HEADER) :]
 
 
+def ends(rows: pl.DataFrame, metric: str, parts: int) -> tuple[float, float]:
+    """The means of a metric over the first and the last of ``parts`` parts of its rows, each at least a row."""
+    curve = rows.filter(pl.col("metric") == metric)["value"].to_numpy()
+    length = max(1, len(curve) // parts)
+    return float(curve[:length].mean()), float(curve[-length:].mean())
+
+
 def over_seeds(curves: pl.DataFrame, points: int | None = None) -> pl.DataFrame:
     """Learning curves summarised over seeds, by step: columns step, mean, median, low, high and seeds.
 

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from engram.lab.folder import Status
 from engram.lab.job import Job
+from engram.lab.trial import duration
 
 POLL_SECONDS = 0.25
 LINE_SECONDS = 30.0
@@ -181,17 +182,6 @@ class Monitor:
         pace = seconds_spent / predicted if predicted > 0 and seconds_spent > 0 else 1.0
         remaining = sum((1 - fraction) * seconds for fraction, seconds in zip(fractions, self._expected, strict=True))
         return pace * remaining / self._workers
-
-
-def duration(seconds: float) -> str:
-    """A duration in a suitable unit."""
-    if math.isnan(seconds):
-        return "unknown"
-    if seconds < 100:
-        return f"{max(seconds, 1):.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 def _fraction(status: Status, expected: float) -> float:

@@ -61,7 +61,7 @@ def perform_all(
                 workers=workers,
                 backend=engine,
                 attempts=ATTEMPTS,
-                gpus=gpu_places(on_gpu[0].device, on_gpu[0].gpus) if apart and on_gpu else (),
+                gpus=gpu_places(on_gpu[0].options.gpu, on_gpu[0].options.gpus_per_trial) if apart and on_gpu else (),
                 needs=lambda job: job.needs,
                 under_way=lambda job: _is_own(job, job.folder.status()),
                 again=lambda status: status.state == "elsewhere",

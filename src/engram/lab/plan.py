@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from collections import Counter
@@ -16,19 +15,18 @@ import torch
 from rich.filesize import decimal
 from rich.markup import escape
 
-from engram import checks, extras
+from engram import checks
 from engram.errors import message_of
 from engram.lab.claim import Claim
 from engram.lab.experiment import Arm, Experiment
 from engram.lab.job import Job, prepare
 from engram.lab.machine import cores, gpu_places, memory
-from engram.lab.monitor import duration
 from engram.lab.provenance import digests
 from engram.lab.times import timed
-from engram.lab.trial import Trial, trials
+from engram.lab.trial import Trial, check_arms, duration, trials
 from engram.numeric import jit
-from engram.numeric.parallel import Backend, check_backend
 from engram.numeric.ray_tasks import capacity
+from engram.run_options import RunOptions, check_device
 from engram.storage.files import runs_folder
 
 WORKER_SECONDS = 5.0  # time a worker needs for its imports
@@ -36,92 +34,60 @@ WORKER_SECONDS = 5.0  # time a worker needs for its imports
 
 @dataclass(frozen=True)
 class Request:
-    """What a run is asked for, as the arguments of ``run``.
+    """What a run is asked for: an experiment, the options of the run, and settings to change.
 
     Attributes:
         experiment: The experiment.
-        preset: Name of its preset.
+        options: The options of the run.
         changes: Settings to change from the preset.
-        seeds: Number of seeds (default: the preset's).
-        arms: Only these arms (default: all).
-        until_decided: Whether to look at the claims after each of the preset's numbers of seeds.
-        workers: Number of trials at once (default: as many as fit on the cores, if workers are worth starting).
-        engine, address: ``"loky"``, or ``"ray"`` with the address of an existing cluster.
-        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-        device: ``"cpu"``, ``"cuda"``, one GPU such as ``"cuda:1"``, or ``"auto"``.
-        gpus_per_trial: Number of GPUs of a trial that uses them, or a fraction.
-        reuse: Whether finished trials are taken although what made them has changed since.
-        options: Fields of ``Job``.
 
     Raises:
-        ValueError: An argument is not as described.
+        TypeError, ValueError: The experiment has no such preset, arm or setting, or the device is not there.
     """
 
     experiment: Experiment
-    preset: str = "laptop"
+    options: RunOptions = field(default_factory=RunOptions)
     changes: Mapping[str, Any] = field(default_factory=dict)
-    seeds: int | None = None
-    arms: Sequence[str] | None = None
-    until_decided: bool = False
-    workers: int | None = None
-    engine: Backend = "loky"
-    address: str | None = None
-    runs: str | Path | None = None
-    device: str = "auto"
-    gpus_per_trial: float = 1.0
-    reuse: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        checks.choice("preset", self.preset, self.experiment.presets)
-        if self.workers is not None:
-            checks.size("jobs", self.workers)
-        if "checkpoint_seconds" in self.options:
-            checks.number("checkpoint_seconds", self.options["checkpoint_seconds"], minimum=0)
-        if self.options.get("tensorboard") and importlib.util.find_spec("tensorboard") is None:
-            raise ValueError(f"tensorboard = True: it is not installed: {extras.install('tensorboard')}")
-        check_backend(self.engine, "engine")
-        checks.number("gpus_per_trial", self.gpus_per_trial, above=0)
-        if self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
-            raise ValueError(f"gpus_per_trial = {self.gpus_per_trial}: expected a whole number, or a fraction of one")
-        if self.engine == "ray" and ":" in self.device:
-            expected = "expected 'auto', 'cpu' or 'cuda' with engine 'ray', which chooses the GPU of each trial"
-            raise ValueError(f"device = {self.device!r}: {expected}")
-        if self.address is not None and self.engine != "ray":
-            raise ValueError(f"address = {self.address!r}: expected only with engine 'ray'")
-        if self.until_decided and self.seeds is not None:
-            looks = self.experiment.presets[self.preset].looks
-            raise ValueError(f"seeds = {self.seeds}: expected None with until_decided, which analyses {looks} seeds")
+        options = self.options
+        checks.choice("preset", options.preset, self.experiment.presets)
+        check_arms(self.experiment, self.compared, options.arms)
+        if options.address is None:  # else it is known once the cluster is connected
+            device_of(options.device)
 
     @cached_property
     def changed(self) -> dict[str, Any]:
         """The changes that differ from the preset, by dotted field."""
-        return self.experiment.changed(self.preset, self.changes, self.arms)
+        return self.experiment.changed(self.options.preset, self.changes, self.options.arms)
 
     @cached_property
     def compared(self) -> dict[str, Arm]:
         """The arms of the experiment at the size to run, by name."""
-        return self.experiment.arms(self.preset, self.changed)
+        return self.experiment.arms(self.options.preset, self.changed)
 
     @property
     def looks(self) -> list[int]:
         """The numbers of seeds after which claims are judged; empty for a fixed number of seeds."""
-        return [int(look) for look in self.experiment.presets[self.preset].looks] if self.until_decided else []
+        preset = self.experiment.presets[self.options.preset]
+        return [int(look) for look in preset.looks] if self.options.until_decided else []
 
     @property
     def counts(self) -> list[int]:
         """The numbers of seeds, one after another."""
-        return self.looks or [self.experiment.presets[self.preset].seeds if self.seeds is None else self.seeds]
+        seeds = self.options.seeds
+        return self.looks or [self.experiment.presets[self.options.preset].seeds if seeds is None else seeds]
 
     @property
     def claims(self) -> list[Claim]:
         """The claims that the run judges."""
-        return [] if self.changed else [claim for claim in self.experiment.claims if claim.is_judged_at(self.preset)]
+        preset = self.options.preset
+        return [] if self.changed else [claim for claim in self.experiment.claims if claim.is_judged_at(preset)]
 
     @property
     def root(self) -> Path:
         """The folder that the experiment is run in."""
-        return runs_folder(self.runs) / self.experiment.name
+        return runs_folder(self.options.runs) / self.experiment.name
 
 
 @dataclass(frozen=True)
@@ -155,10 +121,10 @@ class Plan:
 
     def __str__(self) -> str:
         """The number of trials done, the time left and the size of what will be saved, as a line with rich's markup."""
-        title = f"{self.request.experiment.name}, preset {self.request.preset}"
-        saves = self.request.options.get("keep_state", True)
+        options = self.request.options
+        title = f"{self.request.experiment.name}, preset {options.preset}"
         return say_expected(title, self.new, self.workers) + (
-            saved_size(self.finished, self.remaining) if saves else ""
+            saved_size(self.finished, self.remaining) if options.keep_state else ""
         )
 
 
@@ -177,22 +143,18 @@ def plan(
     Raises:
         ValueError: An arm is unknown, or some arms lack data, or a package of an extra.
     """
-    experiment, compared = request.experiment, request.compared
+    experiment, compared, options = request.experiment, request.compared, request.options
     first, done = (0, []) if before is None else (before.seeds, list(before.jobs))
-    arms = request.arms if claims is None else list(dict.fromkeys(arm for claim in claims for arm in claim.arms))
-    new_seeds = seeds - first if first else seeds  # an invalid number of seeds is reported by ``trials``
-    device = device_of(request.device, capacity({"num_gpus": 1}) > 0 if request.address else None)
-    asked = trials(experiment, compared, seeds=new_seeds, first=first, arms=arms, device=device)
-    todo = timed(experiment, asked, request.root)
-    loaded = digests()
-    where = {"gpus": request.gpus_per_trial, "device": gpu_of(request.device)}
-    options = {"reuse": request.reuse, **where, **request.options}
-    new = [prepare(trial, request.root, stop, loaded=loaded, **options) for trial in todo]
+    arms = options.arms if claims is None else list(dict.fromkeys(arm for claim in claims for arm in claim.arms))
+    on_cluster = options.address is not None
+    device = device_of(options.device, capacity({"num_gpus": 1}) > 0 if on_cluster else None)
+    asked = trials(experiment, compared, seeds=seeds - first, first=first, arms=arms, device=device)
+    todo, loaded = timed(experiment, asked, request.root), digests()
+    new = [prepare(trial, request.root, stop, options, loaded=loaded) for trial in todo]
     order = {arm: index for index, arm in enumerate(compared)}
     jobs = sorted([*done, *new], key=lambda job: (order[job.trial.arm], job.trial.seed))
     remaining = sorted(unfinished(experiment, new), key=lambda job: job.trial.seed)
-    on_cluster = request.address is not None
-    workers = workers_for(experiment, request.preset, remaining, request.workers, on_cluster=on_cluster)
+    workers = workers_for(experiment, options, remaining)
     return Plan(request, seeds, request.claims if claims is None else claims, jobs, new, remaining, workers)
 
 
@@ -206,9 +168,8 @@ def device_of(device: str, has_gpu: bool | None = None) -> str:
     Raises:
         ValueError: The device is unknown, or not there.
     """
+    check_device(device)
     kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (":" in device and not (kind == "cuda" and number.isdecimal())):
-        raise ValueError(f"device = {device!r}: expected 'auto', 'cpu', 'cuda', or one GPU, as in 'cuda:1'")
     available = torch.cuda.is_available() if has_gpu is None else has_gpu
     if kind == "cuda" and not available:
         where = "" if has_gpu is None else " in the cluster"
@@ -216,11 +177,6 @@ def device_of(device: str, has_gpu: bool | None = None) -> str:
     if number and int(number) >= torch.cuda.device_count():
         raise ValueError(f"device = {device!r}: expected one of {torch.cuda.device_count()} GPUs, counted from 0")
     return kind if available else "cpu"
-
-
-def gpu_of(device: str) -> str:
-    """The GPU that a device names; CUDA's current one if it names none."""
-    return device if ":" in device else "cuda"
 
 
 def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
@@ -245,44 +201,38 @@ def unfinished(experiment: Experiment, jobs: Sequence[Job]) -> list[Job]:
     return remaining
 
 
-def workers_for(
-    experiment: Experiment,
-    preset: str,
-    unfinished: Sequence[Job],
-    asked: int | None = None,
-    *,
-    on_cluster: bool = False,
-) -> int:
+def workers_for(experiment: Experiment, options: RunOptions, unfinished: Sequence[Job]) -> int:
     """The number of trials to run at once: as many as fit on the cores or GPUs and in memory, if workers are worth it.
+
+    With the preset smoke, trials whose time is unknown are assumed to be short.
 
     Args:
         experiment: The experiment.
-        preset: Name of its preset; with smoke, trials whose time is unknown are assumed to be short.
+        options: The options of the run; with an address, its trials run on the Ray cluster that this process is
+            connected to.
         unfinished: The unfinished jobs.
-        asked: The number that is asked for, if any.
-        on_cluster: Whether they run on the Ray cluster to which this process is connected.
 
     Raises:
         ValueError: A trial needs more memory than the machine has, or the number asked for does, or more of anything
             than a node of the cluster has.
     """
-    if on_cluster:
+    if options.address is not None:
         all_needs = {tuple(job.needs.items()) for job in unfinished}
         for needs in all_needs:
             if not capacity(dict(needs)):
                 words = ", ".join(f"{name} = {amount:g}" for name, amount in needs)
                 raise ValueError(f"{experiment.name}: each trial needs {words}: no node of the cluster has as much")
-        return asked or min((capacity(dict(needs)) for needs in all_needs), default=1)
-    unknown = 0.0 if preset == "smoke" else WORKER_SECONDS
+        return options.jobs or min((capacity(dict(needs)) for needs in all_needs), default=1)
+    unknown = 0.0 if options.preset == "smoke" else WORKER_SECONDS
     times = [job.trial.time for job in unfinished]
     expected = sum(time.seconds if time.is_known else unknown for time in times)
     most = cores() // experiment.threads
-    if on_gpu := [job for job in unfinished if job.trial.device == "cuda"]:
-        most = len(gpu_places(on_gpu[0].device, on_gpu[0].gpus))
+    if any(job.trial.device == "cuda" for job in unfinished):
+        most = len(gpu_places(options.gpu, options.gpus_per_trial))
         if not most:
-            raise ValueError(f"gpus_per_trial = {on_gpu[0].gpus:g}: this process may not use as many GPUs")
-    fitting = check_memory(unfinished, asked or 1)
-    return asked or max(1, min(most, int(expected / WORKER_SECONDS), fitting))
+            raise ValueError(f"gpus_per_trial = {options.gpus_per_trial:g}: this process may not use as many GPUs")
+    fitting = check_memory(unfinished, options.jobs or 1)
+    return options.jobs or max(1, min(most, int(expected / WORKER_SECONDS), fitting))
 
 
 def check_memory(jobs: Sequence[Job], workers: int) -> int:

@@ -34,7 +34,7 @@ from engram.lab.digest import digest_on_disk, name_of_file, path_of_file, printa
 from engram.lab.machine import COMPUTING, versions
 from engram.numeric.imports import imports
 
-OWN = Path(__file__).parents[1]
+OWN = Path(registry.__file__).parent
 _PYTHON = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 _INSTALLED = re.compile(r"/(site|dist)-packages/")
 _STARTED = psutil.Process().create_time() + 1.0  # known only to whole seconds

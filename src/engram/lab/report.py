@@ -23,9 +23,9 @@ from engram.lab.claim import OWNERS, JudgedClaim, counted_claims
 from engram.lab.experiment import Experiment
 from engram.lab.figures import figures_of
 from engram.lab.inference import errors_at, exp_or_infinity
-from engram.lab.monitor import duration
 from engram.lab.record_files import record_path, recorded_claims
 from engram.lab.results import Results
+from engram.lab.trial import duration
 from engram.storage.files import write_atomic
 from engram.verdicts import BAD, GOOD, Verdict, with_verdicts
 from engram.version import __version__
@@ -53,12 +53,12 @@ def write_report(runs: Sequence[tuple[Experiment, Results]], path: Path) -> Path
 
 def style() -> str:
     """The style sheet that ``as_html``, ``card`` and ``plot`` need."""
-    return files("engram.lab").joinpath("report.css").read_text()
+    return files(__package__).joinpath("report.css").read_text()
 
 
 def script() -> str:
     """The script that draws each figure when it comes into view; load plotly's first, or put `plotly.js` next to it."""
-    return files("engram.lab").joinpath("report.js").read_text()
+    return files(__package__).joinpath("report.js").read_text()
 
 
 def as_html(section: dict[str, Any]) -> str:
@@ -209,7 +209,7 @@ def _verdicts(claims: Sequence[JudgedClaim]) -> dict[str, int]:
 
 @cache
 def _template() -> Any:
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("engram.lab", "."), autoescape=True)
+    environment = jinja2.Environment(loader=jinja2.PackageLoader(__package__, "."), autoescape=True)
     environment.filters |= {"duration": duration, "number": _number, "short": lambda value: f"{value:.3g}"}
     return environment.get_template("report.html").module
 

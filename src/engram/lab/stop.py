@@ -29,7 +29,7 @@ def end(stop: Path, results: Any) -> None:
     It is of this very class, by which Python ends with the code of Ctrl-C, and has the results as ``results``.
 
     Args:
-        stop: What ``stoppable`` has yielded.
+        stop: The file by which its trials were asked to stop.
         results: The results so far.
     """
     if stop in _asked:
@@ -55,20 +55,33 @@ def time_limit(stop: Path, seconds: float | None) -> Iterator[float | None]:
         timer.cancel()
 
 
-@contextmanager
-def stoppable(root: Path, console: Console, *, writes: bool = True) -> Iterator[Path]:
-    """Make Ctrl-C or a scheduler's SIGTERM ask all trials to stop after a checkpoint, by the file yielded.
-
-    A second Ctrl-C kills them. A second SIGTERM is ignored: schedulers may send it to a process and to its shell, which
-    sends it on, and they use SIGKILL when their patience ends.
+def stop_file(root: Path) -> Path:
+    """The path of a file whose existence will ask the trials of a new run to stop; it and its folder need not exist.
 
     Args:
         root: The folder that the experiment is run in.
-        console: Where to say that trials stop.
-        writes: Whether a folder that cannot be written is an error.
     """
-    stop = root / f".{uuid.uuid4().hex}.stop"
-    lock: locks.Lock | None = None
+    return root / f".{uuid.uuid4().hex}.stop"
+
+
+@contextmanager
+def stoppable(stop: Path, console: Console, *, writes: bool = True) -> Iterator[None]:
+    """Make the folder that an experiment is run in, and let Ctrl-C or a scheduler's SIGTERM stop all trials there.
+
+    They stop after a checkpoint. A second Ctrl-C kills them. A second SIGTERM is ignored: schedulers may send it to a
+    process and to its shell, which sends it on, and they use SIGKILL when their patience ends.
+
+    Args:
+        stop: The file in that folder by which they are asked to.
+        console: Where to say that trials stop.
+        writes: Whether it is an error if the folder exists and cannot be written.
+
+    Raises:
+        CannotWriteError: The folder cannot be made or, with ``writes``, be written.
+    """
+    root, lock = stop.parent, None
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
     try:
         with writing(root):
             _sweep(root)
@@ -94,7 +107,7 @@ def stoppable(root: Path, console: Console, *, writes: bool = True) -> Iterator[
     caught = [number for number in STOPPING if in_main and signal.getsignal(number) is not signal.SIG_IGN]
     previous_handlers = {number: signal.signal(number, request_stop) for number in caught}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in previous_handlers.items():
             signal.signal(number, handler)

@@ -24,12 +24,13 @@ from engram.lab.export import file_name
 from engram.lab.figures import PALETTE
 from engram.lab.folder import Status
 from engram.lab.job import Job, prepare
-from engram.lab.laboratory import make_folder, perform_jobs, say_own_values
-from engram.lab.plan import device_of, gpu_of, say_expected, unfinished, workers_for
+from engram.lab.laboratory import perform_jobs, say_own_values
+from engram.lab.plan import device_of, say_expected, unfinished, workers_for
 from engram.lab.provenance import digests
-from engram.lab.stop import end, stoppable
+from engram.lab.stop import end, stop_file, stoppable
 from engram.lab.times import timed
 from engram.lab.trial import Trial, trials
+from engram.run_options import RunOptions
 from engram.storage.files import runs_folder, write_atomic, writing
 
 PILOT = 1000
@@ -118,35 +119,32 @@ def sweep(
     references.refuse_while_loading("engram.lab.sweep")
     experiment = find_experiment(experiment)
     console = progress_console(shown=progress)
-    if jobs is not None:
-        checks.size("jobs", jobs)
+    options = RunOptions(preset=preset, seeds=seeds, arms=arms, jobs=jobs, runs=runs, device=device, keep_state=False)
     checks.choice("preset", preset, experiment.presets)
     settings = settings_of(values, samples)
-    options: dict[str, Any] = {"seeds": seeds, "first": checks.size("first_seed", first_seed, 0), "arms": arms}
+    which: dict[str, Any] = {"seeds": seeds, "first": checks.size("first_seed", first_seed, 0), "arms": arms}
     todo: list[tuple[dict[str, Any], Trial]] = [
         (setting, trial)
         for setting in settings
-        for trial in trials(experiment, _arms(experiment, preset, setting, arms), device=device_of(device), **options)
+        for trial in trials(experiment, _arms(experiment, preset, setting, arms), device=device_of(device), **which)
     ]
     first = settings[0]
     say_own_values(experiment, experiment.arms(preset, first), first, arms, console)
     root = runs_folder(runs) / experiment.name
-    make_folder(root)
-    with stoppable(root, console) as stop:
-        loaded = digests()
-        all_trials = timed(experiment, (trial for _, trial in todo), root)
-        options = {"loaded": loaded, "keep_state": False, "device": gpu_of(device)}
-        all_jobs = [prepare(trial, root, stop, **options) for trial in all_trials]
-        # Arms that do not depend on a field have the same trials at several settings.
-        distinct = list({job.folder.path: job for job in all_jobs}.values())
-        remaining = unfinished(experiment, distinct)
-        workers = workers_for(experiment, preset, remaining, jobs)
-        title = f"{experiment.name}, preset {preset}, {len(settings)} setting{'s' * (len(settings) > 1)}"
-        console.print(say_expected(title, distinct, workers), highlight=False, soft_wrap=True)
-        names_by_folder: dict[Path, str] = {}
-        for job, name in zip(all_jobs, _names(todo), strict=True):
-            names_by_folder.setdefault(job.folder.path, name)
-        names = [names_by_folder[job.folder.path] for job in remaining]
+    stop, loaded = stop_file(root), digests()
+    all_trials = timed(experiment, (trial for _, trial in todo), root)
+    all_jobs = [prepare(trial, root, stop, options, loaded=loaded) for trial in all_trials]
+    # Arms that do not depend on a field have the same trials at several settings.
+    distinct = list({job.folder.path: job for job in all_jobs}.values())
+    remaining = unfinished(experiment, distinct)
+    workers = workers_for(experiment, options, remaining)
+    title = f"{experiment.name}, preset {preset}, {len(settings)} setting{'s' * (len(settings) > 1)}"
+    console.print(say_expected(title, distinct, workers), highlight=False, soft_wrap=True)
+    names_by_folder: dict[Path, str] = {}
+    for job, name in zip(all_jobs, _names(todo), strict=True):
+        names_by_folder.setdefault(job.folder.path, name)
+    names = [names_by_folder[job.folder.path] for job in remaining]
+    with stoppable(stop, console):
         statuses = perform_jobs(remaining, console, workers, lambda job: [], names=names)
     rows = [
         {**_cells(setting), **_row(job, statuses, set(values))}

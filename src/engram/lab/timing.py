@@ -29,7 +29,7 @@ from engram.errors import message_of
 from engram.lab.choice import EXTENSIONS
 from engram.lab.folder import TrialFolder, printable
 from engram.lab.job import Job
-from engram.lab.loop import Run
+from engram.lab.loop import TrialRun
 from engram.lab.trial import Time, Trial, computing
 from engram.numeric import jit
 from engram.numeric.parallel import end_with_parent, may_have_workers
@@ -88,7 +88,7 @@ class Progress(TypedDict):
     compiled: bool
 
 
-class Timed(Run):
+class TimedRun(TrialRun):
     """A run that performs a few steps of each loop and estimates the time of all of them.
 
     Args:
@@ -228,9 +228,9 @@ def _measure(job: Job) -> None:
     performed once more.
     """
     trial, spread, has_compiled, begin = job.trial, True, False, Begin.now()
-    before: Timed | None = None
+    before: TimedRun | None = None
     while True:
-        run = Timed(job.folder, trial.seed, trial.device, begin=begin, spread=spread)
+        run = TimedRun(job.folder, trial.seed, trial.device, begin=begin, spread=spread)
         try:
             with computing(trial), jit.on_compile(run.tell_compiling):
                 trial.function(trial.config, run)

@@ -16,10 +16,8 @@ import torch
 
 from engram import checks, registry
 from engram.lab import config as configs
+from engram.lab.contract import Run
 from engram.lab.experiment import Arm, Experiment
-from engram.lab.loop import Run
-
-MOST_SEEDS = 100_000
 
 
 class Time(NamedTuple):
@@ -44,6 +42,17 @@ class Time(NamedTuple):
 
 
 UNKNOWN = Time()
+
+
+def duration(seconds: float) -> str:
+    """A duration in a suitable unit."""
+    if math.isnan(seconds):
+        return "unknown"
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 @dataclass(frozen=True)
@@ -102,17 +111,10 @@ def trials(
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA for the arms that use a GPU.
 
     Raises:
-        ValueError: ``seeds`` is below 1, or an arm is unknown.
-        TypeError: ``seeds`` is not an int.
+        TypeError, ValueError: ``seeds`` is not an int or below 1, or an arm is unknown.
     """
-    if isinstance(seeds, Sequence):
-        raise TypeError(f"seeds = {seeds!r}: expected the number of seeds, an int; the first is {first}")
-    checks.size("seeds", seeds, maximum=MOST_SEEDS)
-    if isinstance(arms, str) or (arms is not None and not len(arms)):
-        raise ValueError(f"arms = {arms!r}: expected a list of names")
-    for name in arms or ():
-        if name not in compared:
-            raise ValueError(f"unknown arm {name!r} of {experiment.name}; {registry.suggestion(name, compared)}")
+    checks.size("seeds", seeds)
+    check_arms(experiment, compared, arms)
     selected_arms = {name: arm for name, arm in compared.items() if arms is None or name in arms}
     for module in {arm.trial.__module__ for arm in selected_arms.values()}:
         check_source(module)
@@ -127,6 +129,15 @@ def trials(
         for name, arm in selected_arms.items()
         for seed in range(first, first + seeds)
     ]
+
+
+def check_arms(experiment: Experiment, compared: Mapping[str, Arm], arms: Sequence[str] | None) -> None:
+    """Raise ValueError unless the arms that are asked for are some of an experiment, or None, which is all."""
+    if isinstance(arms, str) or (arms is not None and not len(arms)):
+        raise ValueError(f"arms = {arms!r}: expected a list of names")
+    for name in arms or ():
+        if name not in compared:
+            raise ValueError(f"unknown arm {name!r} of {experiment.name}; {registry.suggestion(name, compared)}")
 
 
 def check_source(module: str) -> None:

@@ -23,6 +23,7 @@ from engram.lab.record_files import (
 )
 from engram.lab.results import Results
 from engram.recording.extend import extended
+from engram.run_options import RunOptions
 from engram.storage.files import read_json, write_atomic
 
 __all__ = ["extended", "record"]
@@ -56,6 +57,7 @@ def record(
             for records.
         CorruptFileError: A file of the existing record is missing, truncated or altered.
     """
+    RunOptions(preset=preset, jobs=jobs, at_most=seconds, runs=runs)  # what is wrong is refused before anything is made
     folder = folder_for_record(experiment, preset)
     path = record_path(experiment, preset)
     stored = None if path is None else read_json(path, Record)

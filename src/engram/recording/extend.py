@@ -26,13 +26,14 @@ import polars as pl
 from engram.lab.console import progress_console
 from engram.lab.experiment import Experiment
 from engram.lab.job import prepare
-from engram.lab.laboratory import make_folder, perform_jobs
+from engram.lab.laboratory import perform_jobs
 from engram.lab.last_run import merged_environments, note_of, read_back, write_note
 from engram.lab.machine import COMPUTING, cores
 from engram.lab.record_files import as_record, from_record, rounded
 from engram.lab.results import SHOWN, Results
-from engram.lab.stop import end, stoppable
+from engram.lab.stop import end, stop_file, stoppable
 from engram.lab.trial import trials
+from engram.run_options import RunOptions
 from engram.storage.files import runs_folder
 
 TOLERANCE = 1e-5  # relative, of numbers that were computed elsewhere
@@ -118,13 +119,13 @@ def performed(
     """The results of some arms and seeds at the preset of a record; ValueError if a trial does not finish."""
     console = progress_console()
     root = runs / experiment.name
-    make_folder(root)
-    with stoppable(root, console) as stop:
-        todo = trials(experiment, experiment.arms(results.preset), seeds=len(seeds), first=seeds.start, arms=arms)
-        all_jobs = [prepare(trial, root, stop, keep_state=False) for trial in todo]
-        note = note_of(experiment, results.preset, seeds.stop, all_jobs)
+    stop = stop_file(root)
+    todo = trials(experiment, experiment.arms(results.preset), seeds=len(seeds), first=seeds.start, arms=arms)
+    all_jobs = [prepare(trial, root, stop, RunOptions(keep_state=False)) for trial in todo]
+    note = note_of(experiment, results.preset, seeds.stop, all_jobs)
+    unfinished = [job for job in all_jobs if not job.finished]
+    with stoppable(stop, console):
         write_note(root, note)
-        unfinished = [job for job in all_jobs if not job.finished]
         console.print(
             f"{experiment.name}: {len(all_jobs)} trials, {len(all_jobs) - len(unfinished)} done", highlight=False
         )

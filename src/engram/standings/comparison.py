@@ -20,6 +20,7 @@ from engram.lab.inference import CONFIDENCE, errors_at
 from engram.lab.laboratory import run
 from engram.lab.record_files import recorded as shipped_results
 from engram.lab.results import Results
+from engram.run_options import RunOptions
 from engram.standings import recorded
 from engram.standings.arms import Arms
 from engram.standings.candidate import Candidate, find_candidate, name_at
@@ -83,7 +84,7 @@ def compare(
     """
     references.refuse_while_loading("engram.compare")
     console = progress_console(shown=progress)
-    checks.size("seeds", seeds)
+    RunOptions(preset=preset, seeds=seeds, jobs=jobs, runs=runs)  # what is wrong is refused before anything is made
     _check_names("against", against)
     _check_names("tasks", tasks)
     kind, own = _found(candidate, more, kind, until_decided)

@@ -21,7 +21,6 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from engram import references, registry
 from engram.analysis import extra_memory
-from engram.experiments.choosing import CandidateRun
 from engram.experiments.learning_rules_on_images.networks import (
     CLASSES,
     CONVOLUTIONS,
@@ -32,6 +31,7 @@ from engram.experiments.learning_rules_on_images.networks import (
 )
 from engram.experiments.small_images import Images, check_files, read_pixels
 from engram.lab import Run, setting, settings
+from engram.lab.unrecorded import UnrecordedRun
 from engram.rules import Backprop, KolenPollack, LearningRule, WeightMirror, apply_rule, train_step
 
 BATCH, MOMENTUM, DECAY, RISING = 64, 0.9, 5e-4, 0.1
@@ -231,18 +231,6 @@ def evaluated(config: Training, rule: LearningRule[Any], model: nn.Module, carri
     } | measured
 
 
-class Candidate(CandidateRun):
-    """The run of a network that is trained to judge a learning rate; it writes nothing.
-
-    Args:
-        seed: Seed of its generators.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.generator, self.rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-        self.device, self._rows = torch.device("cpu"), []
-
-
 @references.cached
 def score(config: Training) -> float:
     """The score of a learning rate: the mean accuracy on validation images over two seeds that no trial has.
@@ -252,7 +240,8 @@ def score(config: Training) -> float:
     """
     images = min(config.train_images, CHOOSING_IMAGES)
     config = replace(config, rates=(), train_images=images, epochs=CHOOSING_EPOCHS, longer=1)
-    learned = (learn(config, Candidate(seed), is_watched=False)[:2] for seed in CHOOSING_SEEDS)
+    runs = (UnrecordedRun(torch.Generator().manual_seed(s), np.random.default_rng(s)) for s in CHOOSING_SEEDS)
+    learned = (learn(config, run, is_watched=False)[:2] for run in runs)
     validation = samples(config.images, "validation")
     return float(np.mean([accuracy(rule, model, validation) for rule, model in learned]))
 

@@ -18,7 +18,7 @@ import plotly.graph_objects as go
 import torch
 from torch import Tensor, nn
 
-from engram.experiments.choosing import CandidateRun, Trained
+from engram.experiments.choosing import Trained
 from engram.experiments.small_images import Split, check_files, read_images
 from engram.experiments.soft_hebbian_cnn.networks import (
     FILTERS,
@@ -32,6 +32,7 @@ from engram.experiments.soft_hebbian_cnn.networks import (
 from engram.experiments.soft_hebbian_cnn.readouts import features, ridge, with_dropout
 from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, metric, minimum
 from engram.lab.figures import colors
+from engram.lab.unrecorded import CandidateRun
 from engram.rules import ZCAWhitening
 
 WATCHED = 200  # images on which the competition of filters is watched
