@@ -23,12 +23,13 @@ from engram.lab import report as lab_report
 from engram.lab.export import draw
 from engram.lab.folder import Status
 from engram.lab.job import prepare
+from engram.lab.record_files import answer_in_words
 from engram.lab.trial import Time, trials
 from engram.papers import outcome, papers
 from engram.run_options import RunOptions
 from engram.storage.files import write_sealed
 from engram.testing import find_browser
-from engram.verdicts import counted, recorded_verdicts
+from engram.verdicts import counted, recorded_counts, recorded_verdicts
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +141,48 @@ def test_the_papers_are_json_with_the_same_verdicts(capsys):
             assert all(claim["verdict"] and claim["corrected"] for claim in value["claims"])
             judged = [claim for claim in value["claims"] if claim["verdict"] != "not testable here"]
             assert all(claim["seeds"] >= 1 and claim["ours"] is not None for claim in judged)
+
+
+def test_the_list_is_json_with_the_same_counts(capsys):
+    assert cli.run(["list", "--json"]) == 0
+    rows = {row["name"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert list(rows) == registry.experiments()
+    assert {name: row["claims"] for name, row in rows.items() if row["claims"]} == recorded_counts()
+    for name, row in rows.items():
+        assert (row["kind"], row["summary"]) == ("experiments", registry.summary(registry.documentation(name)))
+    assert cli.run(["list", "ewc", "plasticity-rules", "--json"]) == 0
+    rows = list(map(json.loads, capsys.readouterr().out.splitlines()))
+    assert [row["name"] for row in rows if row["kind"] == "plasticity_rules"] == registry.names("plasticity_rules")
+    assert {"ewc", "online-ewc"} <= {row["name"] for row in rows if row["kind"] == "continual_methods"}
+    assert all(row["summary"] and row["where"] for row in rows)
+
+
+@pytest.mark.parametrize("name", ["pattern-completion", "dsa"])
+def test_an_experiment_is_json_with_its_verdicts(name, capsys):
+    assert cli.run(["show", name, "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    experiment = registry.get("experiments", name)
+    assert (values["name"], values["summary"], values["answer"]) == (
+        name,
+        experiment.summary,
+        answer_in_words(experiment),
+    )
+    assert {preset: row["arms"] for preset, row in values["presets"].items()} == {
+        preset: list(experiment.arms(preset)) for preset in experiment.presets
+    }
+    assert all(row["presets"].keys() == experiment.presets.keys() for row in values["settings"].values())
+    judged = {
+        (claim["id"], preset): (row["verdict"], row["corrected"], row["ours"], row["seeds"])
+        for claim in values["claims"]
+        for preset, row in claim["recorded"].items()
+    }
+    assert judged == {
+        (row.claim, row.preset): (row.verdict, row.corrected, row.ours, row.seeds)
+        for row in recorded_verdicts().values()
+        if row.experiment == name and row.verdict != "not testable here"
+    }
+    assert cli.run(["show", name, "--json", "--preset", "laptop"]) == 2
+    assert "json = True: expected without a preset" in capsys.readouterr().err
 
 
 def test_the_papers_load_neither_torch_nor_an_experiment():

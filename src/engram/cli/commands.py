@@ -55,6 +55,8 @@ class List:
     """List the curiosities: bonuses that reward an agent for novelty."""
     estimators: Flag = False
     """List the estimators."""
+    json: Flag = False
+    """Print JSON, one object per line and part."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Show:
     """With a preset, only these arms, separated by commas."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
+    json: Flag = False
+    """Print JSON, one object with the recorded verdicts, and without times."""
 
 
 @dataclass(frozen=True)

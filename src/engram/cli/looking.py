@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,10 +15,11 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 from typing_extensions import TypedDict
 
 from engram import extras, registry
-from engram.cli import fields
+from engram.cli import fields, values
 from engram.cli.commands import Data, Doctor, List, Show
 from engram.cli.output import LEAST, WIDTH, Output, out, print_table
 from engram.distribution import REPAIR
@@ -45,6 +47,9 @@ def list_parts(command: List) -> None:
             raise ValueError(f"unknown kind or name of a part {word!r}; {registry.suggestion(word, kind_names)}")
         kinds += matching_kinds
         found += parts
+    if command.json:
+        _print_json(command, kinds, found)
+        return
     for kind in kinds:
         if kind != "experiments":
             rows = [(escape(name), *_described(kind, name)) for name in registry.names(kind)]
@@ -54,7 +59,23 @@ def list_parts(command: List) -> None:
         named = [(escape(name), kind.replace("_", " "), *_described(kind, name)) for kind, name in found]
         print_table(out(), "", ["name", "kind", "what it is", "where"], named)
     if "experiments" in kinds or not (kinds or found):
-        _list_experiments(command)
+        _print_experiments(out(), _experiments(command))
+
+
+def _print_json(command: List, kinds: Sequence[str], found: Sequence[tuple[str, str]]) -> None:
+    """Print the parts of some kinds, and some by name, one JSON object per line; by default the experiments."""
+    if "experiments" in kinds or not (kinds or found):
+        for row in _experiments(command):
+            print(json.dumps(values.of_listed(*row)))
+    of_kinds = [(kind, name) for kind in kinds if kind != "experiments" for name in registry.names(kind)]
+    for kind, name in [*of_kinds, *found]:
+        summary, where = _described(kind, name)
+        print(json.dumps({"kind": kind, "name": name, "summary": _plain(summary), "where": _plain(where)}))
+
+
+def _plain(markup: str) -> str:
+    """The text of rich's markup."""
+    return Text.from_markup(markup).plain
 
 
 def _named(word: str) -> list[tuple[str, str]]:
@@ -91,12 +112,15 @@ def _maker(environment: str) -> Any:
     return getattr(named, spec.kwargs.get("name", ""), None) or registration.load_env_creator(described)
 
 
-def _list_experiments(command: List) -> None:
-    """List experiments, one per line; load only those whose run here was killed, or that come from other packages."""
+def _experiments(command: List) -> list[tuple[str, Mapping[str, Counts], str, str]]:
+    """Each experiment: name, recorded verdicts by preset, last run here, summary.
+
+    Only those are loaded whose run here was killed, or that come from other packages.
+    """
     recorded = recorded_counts()
     root = runs_folder(command.runs)
     run_here = {name for name in registry.experiments() if (root / name / "last-run.json").exists()}
-    console, rows = out(), []
+    rows: list[tuple[str, Mapping[str, Counts], str, str]] = []
     for name in registry.experiments():
         try:
             about = registry.documentation(name)
@@ -105,7 +129,7 @@ def _list_experiments(command: List) -> None:
         except Exception as error:  # a broken experiment of another package must not hide the others
             summary, last = f"cannot be loaded: {error}", ""
         rows.append((name, recorded.get(name, {}), last, summary))
-    _print_experiments(console, rows)
+    return rows
 
 
 def _print_experiments(console: Output, experiments: Sequence[tuple[str, Mapping[str, Counts], str, str]]) -> None:
@@ -179,11 +203,16 @@ def show(command: Show) -> None:
 
     experiment = find_experiment(command.name)
     root = runs_folder(command.runs) / experiment.name
+    if command.json and (command.preset or command.arms):
+        raise ValueError("json = True: expected without a preset and arms, whose times it does not tell")
     if command.preset is not None:
         _show_times(experiment, command.preset, command.arms, root)
         return
     if command.arms is not None:
         raise ValueError(f"arms = {list(command.arms)}: expected only with a preset")
+    if command.json:
+        print(json.dumps(values.of_shown(experiment)))
+        return
     console = out()
     console.print(f"[bold]{experiment.name}[/]: {escape(experiment.summary)}\n[dim]{escape(experiment.paper)}[/]\n")
     if experiment.answer:

@@ -96,20 +96,29 @@ def record_path(experiment: Experiment, preset: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def recorded_claims(experiment: Experiment) -> dict[str, Judgement]:
-    """The claims of an experiment as the indexes beside its records have them, each of the first preset that tests it.
+def indexed_claims(experiment: Experiment) -> list[Judgement]:
+    """The claims of an experiment at each preset, as the indexes beside its records have them.
 
     Args:
         experiment: The experiment.
     """
     paths = {preset: record_path(experiment, preset) for preset in experiment.presets}
     indexes = {preset: index_in(path.parent) for preset, path in paths.items() if path is not None}
-    rows = [
+    return [
         row
         for preset, index in indexes.items()
         for claim in experiment.claims
         if index is not None and (row := index.judgements.get((experiment.name, preset, claim.id)))
     ]
+
+
+def recorded_claims(experiment: Experiment) -> dict[str, Judgement]:
+    """The claims of an experiment by id, each in the record of the first preset that tests it.
+
+    Args:
+        experiment: The experiment.
+    """
+    rows = indexed_claims(experiment)
     return {row.claim: row for row in reversed(rows) if row.verdict != "not testable here"}
 
 
