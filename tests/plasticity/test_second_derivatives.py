@@ -127,7 +127,8 @@ def test_gradgradcheck(kind, rule):
 def test_a_carried_state_is_differentiated_once(kind, rule):
     results = []
     for backend in ("auto", "eager"):
-        net = layer(kind, rule(), backend)
+        # Units without a bound, with traces without a bound, would make rounding errors grow.
+        net = layer(kind, rule(), backend, **({"nonlinearity": "tanh"} if kind is PlasticLinear else {}))
         first, state = called(net, drawn(60, 6, 2, 3))
         second, state = called(net, drawn(61, 7, 2, 3), state)
         results.append(derivatives(net, first.square().sum() + second.sin().sum() + state.trace.square().sum()))
