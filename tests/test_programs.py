@@ -37,6 +37,7 @@ PAGES = [
     "docs/recordings.md",
     "docs/same-solution.md",
     "docs/sequence-design.md",
+    "docs/judge.md",
     "docs/transitions.md",
     "docs/verification.md",
     "docs/which-rule.md",

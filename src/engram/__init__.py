@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         testing,
         verify,
     )
-    from engram.lab import Results, load, recorded, run, sweep
+    from engram.lab import Results, judge, load, recorded, run, sweep
     from engram.registry import experiments
     from engram.standings import compare
 
@@ -49,6 +49,7 @@ __all__ = [
     "continual",
     "experiments",
     "generative",
+    "judge",
     "lab",
     "learned",
     "load",
@@ -73,7 +74,10 @@ if _other := other_engram():
     warnings.warn(f"{_other} is another project, installed over the same files as engram-torch: {REPAIR}", stacklevel=2)
 
 # PEP 562: `import engram` costs milliseconds; torch is loaded by the first part that is used.
-_WHERE = {**dict.fromkeys(("Results", "load", "recorded", "run", "sweep"), "engram.lab"), "compare": "engram.standings"}
+_WHERE = {
+    **dict.fromkeys(("Results", "judge", "load", "recorded", "run", "sweep"), "engram.lab"),
+    "compare": "engram.standings",
+}
 
 
 def __getattr__(name: str) -> Any:

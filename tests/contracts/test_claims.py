@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from engram import registry
-from engram.lab import judge
+from engram.lab import judge_claim
 
 ENOUGH = 6  # seeds from which equal values decide
 TABLES = Path(__file__).with_name("claims")
@@ -85,6 +85,6 @@ def test_each_claim_is_judged_from_invented_seeds(name):
         preset = [*claim.presets, "laptop"][0]
         for case, expected in zip(("holds", "fails"), claim.words(is_published=False), strict=True):
             seeds = dict.fromkeys(range(max(claim.seeds, ENOUGH)), table(name)[claim.id][case])
-            verdict = judge(replace(claim, untestable=""), seeds, preset=preset).verdict
+            verdict = judge_claim(replace(claim, untestable=""), seeds, preset=preset).verdict
             shared = claim.measure.form == "share"  # of so few trials nothing is decided
             assert shared or verdict == expected, (claim.id, case, verdict)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engram.lab import Claim, Criterion, Measure, claims_from, judge, maximum, met, metric, minimum, report, share
+from engram.lab import Claim, Criterion, Measure, claims_from, judge_claim, maximum, met, metric, minimum, report, share
 from engram.lab.claim import counted_claims
 from engram.lab.correction import correct
 from engram.lab.laboratory import verdict_line
@@ -58,7 +58,7 @@ def results(*values: float) -> dict:
     ],
 )
 def test_verdict(values, preset, verdict):
-    judged = judge(claim(), results(*values), preset=preset)
+    judged = judge_claim(claim(), results(*values), preset=preset)
     assert judged.verdict == verdict
     assert bool(judged.why) == (verdict in ("undecided", "not testable here") or any(map(math.isnan, values)))
 
@@ -77,7 +77,7 @@ def test_verdict(values, preset, verdict):
 def test_only_the_papers_criterion_at_published_settings_reproduces(published, threshold, is_published, words):
     tested = claim(published=published, threshold=threshold)
     judged = [
-        judge(tested, results(*values), preset="hour", is_published=is_published).verdict
+        judge_claim(tested, results(*values), preset="hour", is_published=is_published).verdict
         for values in ((0.1, 0.2, 0.3), (1.1, 1.11, 1.12))
     ]
     assert tuple(judged) == tested.words(is_published) == words
@@ -89,7 +89,7 @@ def test_a_claim_without_presets_is_judged_at_all_but_smoke():
 
 
 def test_one_seed_has_no_interval_and_resolves_nothing():
-    judged = judge(claim(), results(0.0127), preset="laptop")
+    judged = judge_claim(claim(), results(0.0127), preset="laptop")
     assert judged.ours == 0.0127
     assert all(map(math.isnan, (judged.low, judged.high, judged.resolution, judged.p)))
     assert "0.0127 (one seed)," in verdict_line(judged)
@@ -97,23 +97,23 @@ def test_one_seed_has_no_interval_and_resolves_nothing():
     axis = report._axis(judged)
     assert axis["interval"] is None
     assert 0 < axis["ours"] < axis["criterion"][1] < 100
-    assert judge(claim(), results(0.1, 0.2), preset="laptop").bounds() == "[-0.485, 0.785]"
-    exact = judge(claim(sameness="numeric"), results(0.1), preset="laptop")
+    assert judge_claim(claim(), results(0.1, 0.2), preset="laptop").bounds() == "[-0.485, 0.785]"
+    exact = judge_claim(claim(sameness="numeric"), results(0.1), preset="laptop")
     assert exact.bounds() == "[0.1, 0.1]"
 
 
 def test_a_share_of_the_trials_of_one_seed_keeps_its_exact_interval():
     by_seed = {0: {"a": {"x": 0.5, "tasks": 50}}}
-    judged = judge(claim(share("x", "tasks")("a")), by_seed, preset="laptop")
+    judged = judge_claim(claim(share("x", "tasks")("a")), by_seed, preset="laptop")
     assert (round(judged.low, 3), round(judged.high, 3)) == (0.355, 0.645)
     assert judged.resolution > 0
     assert report._axis(judged)["interval"][1] > 0
-    assert judge(claim(share("x")("a")), results(1.0), preset="laptop").bounds() == "(one seed)"
+    assert judge_claim(claim(share("x")("a")), results(1.0), preset="laptop").bounds() == "(one seed)"
 
 
 def test_a_known_reason_wins_but_our_value_is_still_shown():
     for known, why_not in ((claim(), "changed"), (claim(untestable="changed"), "")):
-        judged = judge(known, results(0.1, 0.2, 0.3), preset="laptop", why_not=why_not)
+        judged = judge_claim(known, results(0.1, 0.2, 0.3), preset="laptop", why_not=why_not)
         assert (judged.verdict, judged.why) == ("not testable here", "changed")
         assert judged.ours == pytest.approx(0.2)
 
@@ -121,14 +121,14 @@ def test_a_known_reason_wins_but_our_value_is_still_shown():
 def test_seeds_without_all_arms_do_not_count():
     both = claim(metric("x")("a") - metric("x")("b"), seeds=2)
     by_seed = {0: {"a": {"x": 1.0}, "b": {"x": 3.0}}, 1: {"a": {"x": 1.0}}, 2: {"a": {"x": 1.0}, "b": {"x": 4.0}}}
-    assert judge(both, by_seed, preset="laptop").values == {0: -2.0, 2: -3.0}
+    assert judge_claim(both, by_seed, preset="laptop").values == {0: -2.0, 2: -3.0}
 
 
 @given(st.lists(finite, min_size=2, max_size=8), finite)
 @example([0.0, 1e-219], 0.0)
 def test_the_verdict_follows_from_the_interval(values, threshold):
     tested = claim(holds=at_least(threshold), seeds=2)
-    judged = judge(tested, results(*values), preset="laptop")
+    judged = judge_claim(tested, results(*values), preset="laptop")
     assert judged.low <= judged.ours <= judged.high
     expected = {
         (True, True): "agrees",
@@ -141,8 +141,8 @@ def test_the_verdict_follows_from_the_interval(values, threshold):
 @pytest.mark.parametrize("preset", ["laptop", "published"])
 def test_a_claim_of_which_nothing_was_published_holds_or_fails(preset):
     own = claim(published="")
-    assert judge(own, results(0.1, 0.2, 0.3), preset=preset).verdict == "holds"
-    assert judge(own, results(1.1, 1.11, 1.12), preset=preset).verdict == "fails"
+    assert judge_claim(own, results(0.1, 0.2, 0.3), preset=preset).verdict == "holds"
+    assert judge_claim(own, results(1.1, 1.11, 1.12), preset=preset).verdict == "fails"
     assert counted({"holds": 2, "fails": 1, "identity": 1}) == "2 of 3 claims hold"
     assert counted({"not testable here": 2}) == "no claim can be tested here"
 
@@ -150,10 +150,10 @@ def test_a_claim_of_which_nothing_was_published_holds_or_fails(preset):
 def test_a_quotient_is_a_ratio_and_a_share_counts_trials():
     ratio = claims_from("s")("c", "s", metric("x")("a") / metric("y")("a") <= 1.0)
     by_seed = {seed: {"a": {"x": x, "y": 1.0}} for seed, x in enumerate((0.25, 0.5, 1.0))}
-    assert judge(ratio, by_seed, preset="laptop").ours == pytest.approx(0.5)
+    assert judge_claim(ratio, by_seed, preset="laptop").ours == pytest.approx(0.5)
     solved = claims_from("s")("c", "s", share("solved", "tasks")("a") >= 0.9)
     few, many = (
-        judge(solved, {seed: {"a": {"solved": 1.0, "tasks": n}} for seed in range(3)}, preset="laptop")
+        judge_claim(solved, {seed: {"a": {"solved": 1.0, "tasks": n}} for seed in range(3)}, preset="laptop")
         for n in (10, 20)
     )
     assert (few.verdict, few.low, many.verdict) == ("undecided", pytest.approx(0.884, abs=1e-3), many.verdict)
@@ -162,7 +162,7 @@ def test_a_quotient_is_a_ratio_and_a_share_counts_trials():
 
 def test_the_share_of_seeds_that_meet_a_condition_is_judged_by_its_exact_interval():
     of_x = Claim("id", "statement", met(X <= 0.5) >= 0.5)
-    judged = judge(of_x, results(*[0.0, 0.5, *[0.1] * 8, 0.9, 1e9]), preset="laptop")
+    judged = judge_claim(of_x, results(*[0.0, 0.5, *[0.1] * 8, 0.9, 1e9]), preset="laptop")
     assert (judged.ours, judged.verdict) == (pytest.approx(10 / 12), "holds")
     assert judged.low == pytest.approx(0.5159, abs=1e-3)
 
@@ -170,34 +170,34 @@ def test_the_share_of_seeds_that_meet_a_condition_is_judged_by_its_exact_interva
 @pytest.mark.parametrize(("values", "verdict"), [((1.0, 1.0, 1.0), "identity"), ((1.0, 1.0, 1.1), "disagrees")])
 def test_an_identity_holds_in_every_seed_or_is_broken(values, verdict):
     identity = claim(sameness="identity", holds=within(1.0, 1e-9))
-    assert judge(identity, results(*values), preset="laptop").verdict == verdict
+    assert judge_claim(identity, results(*values), preset="laptop").verdict == verdict
 
 
 def test_numeric_sameness_holds_every_seed_to_the_criterion():
     numeric = claim(sameness="numeric", holds=within(1.0, 0.25), seeds=2)
-    assert judge(numeric, results(0.75, 1.25), preset="published").verdict == "agrees"
-    between = judge(numeric, results(0.5, 1.0), preset="published")
+    assert judge_claim(numeric, results(0.75, 1.25), preset="published").verdict == "agrees"
+    between = judge_claim(numeric, results(0.5, 1.0), preset="published")
     # Further seeds could only widen the range.
     assert (between.verdict, between.why) == ("undecided", "the seeds lie on both sides of the threshold")
-    assert judge(numeric, results(1.5, 1.75), preset="published").verdict == "disagrees"
+    assert judge_claim(numeric, results(1.5, 1.75), preset="published").verdict == "disagrees"
 
 
 def test_bitwise_sameness_needs_equal_seeds():
     bitwise = claim(sameness="bitwise", holds=within(24_198_893), seeds=2)
-    assert judge(bitwise, results(24_198_893, 24_198_893), preset="published").verdict == "agrees"
-    assert judge(bitwise, results(24_198_893, 24_198_894), preset="published").verdict == "disagrees"
+    assert judge_claim(bitwise, results(24_198_893, 24_198_893), preset="published").verdict == "agrees"
+    assert judge_claim(bitwise, results(24_198_893, 24_198_894), preset="published").verdict == "disagrees"
 
 
 @pytest.mark.parametrize("sameness", ["statistical", "numeric", "bitwise"])
 @pytest.mark.parametrize("value", [0.5, 9.0, math.nan])
 def test_one_seed_decides_nothing(sameness, value):
-    assert judge(claim(sameness=sameness), results(value), preset="laptop").verdict == "undecided"
+    assert judge_claim(claim(sameness=sameness), results(value), preset="laptop").verdict == "undecided"
     with pytest.raises(ValueError, match="seeds = 1: expected at least 2"):
         claim(sameness=sameness, seeds=1)
 
 
 def test_seeds_that_did_not_finish_leave_a_claim_undecided():
-    judged = judge(claim(), results(0.1, 0.2, 0.3), preset="laptop", seeds=5)
+    judged = judge_claim(claim(), results(0.1, 0.2, 0.3), preset="laptop", seeds=5)
     assert (judged.verdict, judged.why) == ("undecided", "3 of the 5 seeds that it needs")
 
 
@@ -205,7 +205,7 @@ def test_seeds_that_did_not_finish_leave_a_claim_undecided():
 def test_an_undecided_claim_says_how_many_seeds_would_decide_it(form):
     offsets, ours = (-0.3, -0.1, 0.1, 0.3), 0.9  # half of the interval: 0.41
     values = [ours + offset if form == "mean" else ours * math.exp(offset) for offset in offsets]
-    judged = judge(claim(replace(X, form=form)), results(*values), preset="laptop")
+    judged = judge_claim(claim(replace(X, form=form)), results(*values), preset="laptop")
     distance = 0.1 if form == "mean" else -math.log(ours)
     half = judged.high - judged.ours if form == "mean" else math.log(judged.high / judged.ours)
     expected = float(f"{4 * (half / distance) ** 2:.2g}")
@@ -214,14 +214,14 @@ def test_an_undecided_claim_says_how_many_seeds_would_decide_it(form):
 
 
 def test_no_number_of_seeds_decides_what_lies_on_the_threshold_and_an_open_look_names_none():
-    assert judge(claim(), results(0.5, 1.0, 1.5), preset="laptop").why == "the interval straddles the threshold"
-    at_look = judge(claim(), results(0.5, 0.9, 1.2), preset="laptop", looks=[3, 6])
+    assert judge_claim(claim(), results(0.5, 1.0, 1.5), preset="laptop").why == "the interval straddles the threshold"
+    at_look = judge_claim(claim(), results(0.5, 0.9, 1.2), preset="laptop", looks=[3, 6])
     assert (at_look.is_open, at_look.why) == (True, "the interval straddles the threshold")
 
 
 def test_a_metric_that_raises_is_a_reason_and_no_crash():
     ratio = claim(1 / metric("x")("a"))
-    judged = judge(ratio, results(1.0, 0.0, 2.0), preset="laptop")
+    judged = judge_claim(ratio, results(1.0, 0.0, 2.0), preset="laptop")
     assert (judged.verdict, judged.why) == (
         "undecided",
         "no value for seed 1: ZeroDivisionError: float division by zero",
@@ -236,14 +236,14 @@ def test_only_a_ratio_can_be_averaged_otherwise():
 
 def test_equal_values_of_too_few_seeds_say_how_many_decide():
     why = "the exact interval of a median is bounded from {} seeds on"
-    assert judge(claim(), results(*[0.5] * 5), preset="laptop").why == why.format(6)
-    first_look = judge(claim(), results(*[0.5] * 5), preset="laptop", looks=(5, 10))
+    assert judge_claim(claim(), results(*[0.5] * 5), preset="laptop").why == why.format(6)
+    first_look = judge_claim(claim(), results(*[0.5] * 5), preset="laptop", looks=(5, 10))
     assert (first_look.why, first_look.is_open) == (why.format(11) + " at this analysis", True)
-    assert judge(claim(), results(*[0.5] * 6), preset="laptop").verdict == "agrees"
+    assert judge_claim(claim(), results(*[0.5] * 6), preset="laptop").verdict == "agrees"
 
 
 def test_equal_values_decide_once_enough_seeds_agree():
-    verdicts = [judge(claim(), results(*[0.5] * n), preset="laptop").verdict for n in (5, 6)]
+    verdicts = [judge_claim(claim(), results(*[0.5] * n), preset="laptop").verdict for n in (5, 6)]
     assert verdicts[0] == "undecided"
     assert verdicts[1] != "undecided"
 
@@ -308,7 +308,7 @@ def test_an_extreme_of_a_number_that_is_missing_is_missing(extreme):
     x, y = metric("x")("a"), metric("y")("a")
     by_seed = {seed: {"a": {"x": 0.5, "y": math.nan}} for seed in range(3)}
     for measure in (extreme(x, y), extreme(y, x)):
-        assert judge(claim(measure), by_seed, preset="laptop").verdict == "disagrees"
+        assert judge_claim(claim(measure), by_seed, preset="laptop").verdict == "disagrees"
 
 
 def test_a_median_stays_one_under_arithmetic():
@@ -320,13 +320,13 @@ def test_a_median_stays_one_under_arithmetic():
 @pytest.mark.parametrize("count", [3.0, 0.0])
 def test_a_share_that_is_none_leaves_only_its_claim_undecided(count):
     by_seed = {seed: {"a": {"x": 0.25, "tasks": count}} for seed in range(3)}
-    judged = judge(claim(share("x", "tasks")("a")), by_seed, preset="laptop")
+    judged = judge_claim(claim(share("x", "tasks")("a")), by_seed, preset="laptop")
     assert (judged.verdict, judged.values) == ("undecided", {})
     assert judged.why.startswith("no value for seed 2: ValueError: ")
 
 
 def test_values_at_the_end_of_a_criterion_meet_it_also_when_corrected():
-    (judged,) = correct([judge(claim(X.median(), at_least(1.0)), results(*[1.0] * 10), preset="laptop")])
+    (judged,) = correct([judge_claim(claim(X.median(), at_least(1.0)), results(*[1.0] * 10), preset="laptop")])
     assert judged.verdict == judged.corrected == "agrees"
     assert judged.p == pytest.approx(2 * 0.5**10)
 
@@ -334,16 +334,16 @@ def test_values_at_the_end_of_a_criterion_meet_it_also_when_corrected():
 @pytest.mark.parametrize("later", [{"x": math.nan}, {}], ids=["not finite", "missing"])
 def test_a_decided_claim_stays_decided_whatever_later_seeds_give(later):
     by_seed = {**results(0.1, 0.11, 0.09, 0.1, 0.12, 0.1, 0.1, 0.1, 0.1, 0.1), 7: {"a": later}}
-    judged = judge(claim(), by_seed, preset="laptop", looks=(5, 10))
+    judged = judge_claim(claim(), by_seed, preset="laptop", looks=(5, 10))
     assert (judged.verdict, judged.look) == ("agrees", 1)
-    early = judge(claim(), {**by_seed, 3: {"a": later}}, preset="laptop", looks=(5, 10))
+    early = judge_claim(claim(), {**by_seed, 3: {"a": later}}, preset="laptop", looks=(5, 10))
     assert early.verdict == ("disagrees" if later else "undecided")
 
 
 def test_a_ratio_of_few_seeds_that_are_orders_of_magnitude_apart_stays_undecided():
     by_seed = {seed: {"a": {"x": value}, "b": {"x": 1 / value}} for seed, value in enumerate([1.0, 1e25])}
     ratio = claim(X / metric("x")("b"), at_least(2.0), seeds=2)
-    judged = judge(ratio, by_seed, preset="laptop")
+    judged = judge_claim(ratio, by_seed, preset="laptop")
     assert (judged.ours, judged.high, judged.verdict) == (pytest.approx(1e25), math.inf, "undecided")
     assert judged.why.startswith("the interval straddles the threshold")
     wide = replace(judged, low=1.0, high=1e300)
@@ -367,7 +367,7 @@ def test_claims_of_a_source_share_what_they_do_not_say():
 @pytest.mark.parametrize("form", ["mean", "ratio", "median"])
 def test_the_last_digit_decides_nothing(n, criterion, form):
     equal, rounded = (
-        judge(claim(replace(X, form=form), criterion), results(*(values * 3)[:n]), preset="laptop", seeds=n)
+        judge_claim(claim(replace(X, form=form), criterion), results(*(values * 3)[:n]), preset="laptop", seeds=n)
         for values in ([0.3] * 3, [0.1 + 0.2, 0.3, 0.3 - 2**-54])
     )
     assert (rounded.verdict, rounded.p, rounded.why) == (equal.verdict, equal.p, equal.why)
@@ -382,7 +382,7 @@ def test_what_is_subtracted_up_to_rounding_is_nothing():
     assert met(X <= 0.3)(arms) == met(b >= 0.1 + 0.2)(arms) == 1
     assert met(X <= 0.2999)(arms) == 0
     bitwise = claim(sameness="bitwise", holds=at_most(1.0))
-    assert judge(bitwise, results(0.3, 0.1 + 0.2, 0.3), preset="laptop").why == "the seeds differ"
+    assert judge_claim(bitwise, results(0.3, 0.1 + 0.2, 0.3), preset="laptop").why == "the seeds differ"
 
 
 def test_a_claim_that_waits_for_its_trials_is_not_counted_as_undecided():
@@ -391,7 +391,7 @@ def test_a_claim_that_waits_for_its_trials_is_not_counted_as_undecided():
         Claim("waits", "The other is small", metric("error")("other") <= 0.5),
     ]
     by_seed = {seed: {"main": {"error": 0.1 + seed / 1000}} for seed in range(3)}
-    judged = [judge(claim, by_seed, preset="laptop", asked=("main", "other")) for claim in claims]
+    judged = [judge_claim(claim, by_seed, preset="laptop", asked=("main", "other")) for claim in claims]
     assert [each.is_tried for each in judged] == [True, False]
     assert counted_claims(judged) == "1 of 1 claims hold; 1 not tried yet"
     assert counted_claims(judged[1:]) == "no claim has been tried yet"
@@ -403,5 +403,5 @@ def test_bits_differ_where_rounding_does():
     assert lead(of_seed) == 0.0 < lead.exactly(of_seed)
     seeds = dict.fromkeys(range(3), of_seed)
     same = {"preset": "laptop"}
-    assert judge(claim(lead, within(0), sameness="bitwise"), seeds, **same).verdict == "disagrees"
-    assert judge(claim(abs(lead) * 2, within(0), sameness="numeric"), seeds, **same).verdict == "agrees"
+    assert judge_claim(claim(lead, within(0), sameness="bitwise"), seeds, **same).verdict == "disagrees"
+    assert judge_claim(claim(abs(lead) * 2, within(0), sameness="numeric"), seeds, **same).verdict == "agrees"

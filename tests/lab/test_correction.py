@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from engram.lab import Claim, judge, metric
+from engram.lab import Claim, judge_claim, metric
 from engram.lab.correction import Family, correct, family_of
 from engram.recording import tables
 from engram.verdicts import BAD, GOOD, recorded_verdicts
@@ -22,7 +22,7 @@ X = metric("x")("a")
 def judged(*values: float, looks: tuple[int, ...] = (), **fields: object):
     claim = Claim(**{"id": "c", "statement": "s", "condition": X <= 1.0, **fields})
     results = {seed: {"a": {"x": value}} for seed, value in enumerate(values)}
-    return judge(claim, results, preset="laptop", looks=looks)
+    return judge_claim(claim, results, preset="laptop", looks=looks)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))

@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from engram.lab import Claim, Experiment, Preset, Run, Study, judge, load, metric, run, setting, settings
+from engram.lab import Claim, Experiment, Preset, Run, Study, judge_claim, load, metric, run, setting, settings
 from engram.lab.correction import correct
 from engram.lab.export import _tables
 from engram.lab.inference import errors_at
@@ -172,7 +172,7 @@ def test_all_looks_together_are_wrong_one_time_in_twenty(form):
     measure = type(value("a"))(value("a").compute, ("a",), form)
     claim = Claim("c", "s", measure >= threshold)
     decided = [
-        judge(claim, {seed: {"a": {"value": v}} for seed, v in enumerate(drawn())}, preset="laptop", looks=LOOKS)
+        judge_claim(claim, {seed: {"a": {"value": v}} for seed, v in enumerate(drawn())}, preset="laptop", looks=LOOKS)
         for _ in range(REPETITIONS)
     ]
     wrong = np.mean([judged.verdict != "undecided" for judged in decided])
@@ -188,7 +188,7 @@ def test_of_several_claims_one_is_wrong_one_time_in_twenty():
     for _ in range(REPETITIONS // 2):
         drawn = dict(zip(arms, rng.normal(size=(6, 40)), strict=True))
         results = {seed: {arm: {"value": drawn[arm][seed]} for arm in arms} for seed in range(40)}
-        judged = correct([judge(claim, results, preset="laptop", looks=LOOKS) for claim in claims])
+        judged = correct([judge_claim(claim, results, preset="laptop", looks=LOOKS) for claim in claims])
         wrong += any(of_claim.corrected != "undecided" for of_claim in judged)
     assert wrong / (REPETITIONS // 2) <= 0.05 + 3 * (0.05 * 0.95 / (REPETITIONS // 2)) ** 0.5
 
@@ -199,7 +199,7 @@ def test_the_errors_of_all_looks_add_up_to_five_percent():
 
 def test_a_seed_that_is_missing_holds_up_the_looks_after_it():
     results = {seed: {"a": {"value": 5.0 + seed}} for seed in range(10) if seed != 7}
-    judged = judge(Claim("c", "s", value("a") >= 7.0), results, preset="laptop", looks=LOOKS)
+    judged = judge_claim(Claim("c", "s", value("a") >= 7.0), results, preset="laptop", looks=LOOKS)
     assert (judged.look, len(judged.values)) == (1, 5)
 
 

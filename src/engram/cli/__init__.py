@@ -1,4 +1,4 @@
-"""The command line: papers, list, show, demo, run, compare, sweep, record, report, export, data, verify, doctor."""
+"""The command line: papers, list, show, demo, run, judge, compare, sweep, record, report, export, data, ..."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from engram import registry
-from engram.cli import demo, fields, looking, papers, recording, running, verifying
+from engram.cli import demo, fields, judging, looking, papers, recording, running, verifying
 from engram.cli.commands import (
     Action,
     Compare,
@@ -27,6 +27,7 @@ from engram.cli.commands import (
     Demo,
     Doctor,
     Export,
+    Judge,
     List,
     Papers,
     Record,
@@ -49,6 +50,7 @@ ACTIONS: dict[type, Callable[[Any], int | None]] = {
     List: looking.list_parts,
     Show: looking.show,
     Demo: demo.demo,
+    Judge: judging.judge,
     Compare: running.compare,
     Record: recording.record,
     Report: running.report,
@@ -59,7 +61,7 @@ ACTIONS: dict[type, Callable[[Any], int | None]] = {
 }
 COMMANDS = {
     kind.__name__.lower(): kind
-    for kind in (Papers, List, Show, Demo, Run, Compare, Sweep, Record, Report, Export, Data, Verify, Doctor)
+    for kind in (Papers, List, Show, Demo, Run, Judge, Compare, Sweep, Record, Report, Export, Data, Verify, Doctor)
 }
 Command = (
     Annotated[Papers, tyro.conf.subcommand("papers")]
@@ -67,6 +69,7 @@ Command = (
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Judge, tyro.conf.subcommand("judge")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Record, tyro.conf.subcommand("record")]

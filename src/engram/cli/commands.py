@@ -156,6 +156,53 @@ class Compare:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """Judge whether a table of results shows what a claim says, beyond the noise between seeds.
+
+    The table may be of any project, as in `engram judge runs.csv --claim "loss(new) - loss(old) <= -0.1" --pair seed`.
+    Exit codes: 0 the claim holds, 1 it fails, 3 undecided, 2 bad usage.
+    """
+
+    table: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TABLE")]
+    """A CSV, TSV, JSONL or Parquet file, a database of trackio or MLflow, - for the standard input, or a folder of such
+    files, or of MLflow, TensorBoard or engram. A row a run or a step of it; a column a metric, or metric and value."""
+    claim: Text = None
+    """The claim: a metric of an arm, differences and ratios of them, share(), median(), min(), max(), and a threshold,
+    as in "loss(new) / loss(old) <= 0.95"."""
+    best_of: Text = None
+    """Instead of a claim, the column of methods: which of them are better than the baseline, adjusted for the number of
+    them."""
+    metric: Text = None
+    """With --best-of, the metric."""
+    baseline: Text = None
+    """With --best-of, the method that all others are compared with."""
+    margin: float = 0.0
+    """With --best-of, the least gain that counts."""
+    lower_is_better: Flag = False
+    """With --best-of, smaller values of the metric are better, as of a loss."""
+    pair: Text = None
+    """Compare runs that agree in this column, such as seed (default: runs of different arms are independent)."""
+    cluster: Text = None
+    """The column, such as task, whose runs have something in common: each of its values counts once."""
+    looks: Text = None
+    """The numbers of seeds at which the claim may be decided, fixed beforehand, as in 5,10,20."""
+    ledger: Folder = None
+    """Write every judgement down in this file, and hold the error over all of them to 5 %."""
+    at: str = "last"
+    """Which value of a curve counts: last, best, or mean:N of the last N."""
+    arm: Text = None
+    """The column of arms (default: guessed, and said)."""
+    seed: Text = None
+    """The column of seeds (default: guessed, and said)."""
+    step: Text = None
+    """The column of steps (default: guessed, and said)."""
+    json: Flag = False
+    """Print one JSON object."""
+    markdown: Flag = False
+    """Print Markdown, for a pull request."""
+
+
+@dataclass(frozen=True)
 class Sweep:
     """Run an experiment at many settings of its config fields, and compare its arms in one table and one figure.
 

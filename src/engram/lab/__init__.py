@@ -3,11 +3,12 @@
 from engram import extras
 
 try:
-    from engram.lab.claim import Claim, JudgedClaim, claims_from, judge
+    from engram.lab.claim import Claim, JudgedClaim, claims_from, judge_claim
     from engram.lab.config import setting, settings
     from engram.lab.contract import Run
     from engram.lab.experiment import Arm, Experiment, Preset, Study, Task
     from engram.lab.figures import Grid, Heatmap, Lines, Points, Profiles
+    from engram.lab.judging import BestOf, Judgement, best_of, judge
     from engram.lab.laboratory import run
     from engram.lab.last_run import load
     from engram.lab.measure import Criterion, Measure, maximum, met, metric, minimum, share
@@ -20,6 +21,7 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "Arm",
+    "BestOf",
     "CannotWriteError",
     "Claim",
     "CorruptFileError",
@@ -28,6 +30,7 @@ __all__ = [
     "Grid",
     "Heatmap",
     "JudgedClaim",
+    "Judgement",
     "Lines",
     "Measure",
     "Points",
@@ -39,8 +42,10 @@ __all__ = [
     "Study",
     "Task",
     "TrialResult",
+    "best_of",
     "claims_from",
     "judge",
+    "judge_claim",
     "load",
     "maximum",
     "met",

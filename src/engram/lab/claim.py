@@ -233,7 +233,7 @@ def interval(
     return Estimate(math.fsum(numbers) / len(numbers), low, high, math.nan)
 
 
-def judge(
+def judge_claim(
     claim: Claim,
     results: Mapping[int, ResultsOfSeed],
     *,
@@ -400,24 +400,34 @@ def _seeds_to_decide(claim: Claim, estimated: Estimate, seeds: int) -> float:
     return float(f"{seeds * factor:.2g}") if math.isfinite(factor) else math.inf
 
 
-def _beyond(end: float, sign: int, form: Form) -> float:
+def beyond(end: float, sign: int, form: Form) -> float:
     """The next number outside a range; of medians one that no value at the end equals up to rounding."""
     return end + sign * 2 * FEW * math.ulp(end) if end and form == "median" else math.nextafter(end, sign * math.inf)
 
 
-def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of: Mapping[int, int]) -> float:
-    """The p-value of the criterion's threshold: a range holds if both ends are excluded, and fails if one is.
+def p_of_criterion(criterion: Criterion, ours: float, p_beyond: Callable[[float, int], float]) -> float:
+    """The p-value of a criterion: a range holds if both ends are excluded, and fails if one is.
 
     A value at an end meets the criterion, so the numbers just outside it are tested.
+
+    Args:
+        criterion: The range.
+        ours: Our value.
+        p_beyond: The p-value of the threshold beyond an end, on the side -1 or 1.
     """
+    ends = (criterion.low, -1), (criterion.high, 1)
+    low, high = (0.0 if math.isinf(end) else p_beyond(end, outside) for end, outside in ends)
+    if ours < criterion.low:
+        return low
+    return high if ours > criterion.high else max(low, high)
+
+
+def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of: Mapping[int, int]) -> float:
+    """The p-value of the criterion's threshold."""
     values, trials = list(by_seed.values()), [trials_of[seed] for seed in by_seed]
     form = _form(claim, values)
     if claim.sameness != "statistical":
         return math.nan
-    low, high = (
-        0.0 if math.isinf(end) else p_value(values, _beyond(end, outside, form), form, trials)
-        for end, outside in ((claim.criterion.low, -1), (claim.criterion.high, 1))
+    return p_of_criterion(
+        claim.criterion, ours, lambda end, outside: p_value(values, beyond(end, outside, form), form, trials)
     )
-    if ours < claim.criterion.low:
-        return low
-    return high if ours > claim.criterion.high else max(low, high)

@@ -14,8 +14,7 @@ from rich.markup import escape
 
 from engram import references
 from engram.lab import config as configs
-from engram.lab.claim import Claim, JudgedClaim
-from engram.lab.claim import judge as judge_claim
+from engram.lab.claim import Claim, JudgedClaim, judge_claim
 from engram.lab.console import progress_console
 from engram.lab.experiment import Arm, Experiment, find_experiment
 from engram.lab.folder import Status

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 from joblib.externals.loky.cloudpickle_wrapper import dumps, loads
 
 from engram import checks
@@ -36,12 +37,15 @@ class Criterion:
         return f">= {self.low:g}" if math.isinf(self.high) else f"{self.low:g} .. {self.high:g}"
 
     def end_near(self, value: float) -> float:
-        """A value, or the end of the range that it equals up to rounding.
+        """A value, or the end of the range that it equals up to rounding; of an array element by element.
 
         Examples:
             >>> Criterion(high=0.3).end_near(0.1 + 0.2), Criterion(high=0.3).end_near(0.2)
             (0.3, 0.2)
         """
+        if isinstance(value, np.ndarray):
+            near_low = np.where(difference(value, np.float64(self.low)) == 0, self.low, value)
+            return np.where(difference(near_low, np.float64(self.high)) == 0, self.high, near_low)
         ends = (end for end in (self.low, self.high) if difference(value, end) == 0 and end != value)
         return float(next(ends, value))
 
@@ -68,6 +72,8 @@ class Condition(NamedTuple):
 @dataclass(frozen=True)
 class Measure:
     """A number computed from one seed's results; combine measures with ``+ - * /`` and compare them with thresholds.
+
+    Results may also be arrays with one element a seed; all are then computed at once.
 
     Attributes:
         compute: The function from the results of one seed, ``{arm: result}``, to the number.
@@ -187,7 +193,7 @@ def share(key: str, trials: str = "") -> Callable[[str], Measure]:
 
     def measure(arm: str) -> Measure:
         trial_count = (lambda results: int(results[arm][trials])) if trials else (lambda results: 1)
-        return Measure(lambda results: float(results[arm][key]), (arm,), "share", trial_count, f"{key}({arm})")
+        return Measure(lambda results: _at(results[arm], (key,)), (arm,), "share", trial_count, f"{key}({arm})")
 
     return measure
 
@@ -205,19 +211,22 @@ def met(condition: Condition) -> Measure:
     formula = measure.formula and f"share of seeds with {measure.formula} {condition.criterion}"
 
     def is_met(results: ResultsOfSeed) -> float:
-        return float(low <= criterion.end_near(measure(results)) <= high)
+        value = criterion.end_near(measure(results))
+        if isinstance(value, np.ndarray):
+            return ((low <= value) & (value <= high)).astype(np.float64)
+        return float(low <= value <= high)
 
     return Measure(is_met, measure.arms, "share", formula=formula)
 
 
 def minimum(*measures: Measure | float) -> Measure:
     """The smallest of some measures; NaN if one of them is."""
-    return _combined("min({})", lambda *values: math.nan if any(map(math.isnan, values)) else min(values), *measures)
+    return _combined("min({})", lambda *values: np.min(np.broadcast_arrays(*values), axis=0)[()], *measures)
 
 
 def maximum(*measures: Measure | float) -> Measure:
     """The largest of some measures; NaN if one of them is."""
-    return _combined("max({})", lambda *values: math.nan if any(map(math.isnan, values)) else max(values), *measures)
+    return _combined("max({})", lambda *values: np.max(np.broadcast_arrays(*values), axis=0)[()], *measures)
 
 
 def _combined(
@@ -271,4 +280,4 @@ def _as_ratio(quotient: Measure) -> Measure:
 def _at(result: Any, keys: tuple[str | int, ...]) -> float:
     for key in keys:
         result = result[key]
-    return float(result)
+    return result if isinstance(result, np.ndarray) else float(result)  # type: ignore[return-value]

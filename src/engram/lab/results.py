@@ -18,7 +18,7 @@ from torch import Tensor
 
 from engram import checks, references
 from engram.lab.choice import Choice, at_ends
-from engram.lab.claim import Claim, JudgedClaim, as_html, counted_claims, judge
+from engram.lab.claim import Claim, JudgedClaim, as_html, counted_claims, judge_claim
 from engram.lab.config import to_dict
 from engram.lab.correction import Family, correct, family_of
 from engram.lab.folder import TrialFolder
@@ -255,7 +255,7 @@ class Results:
         run: dict[str, Any] = {"preset": self.preset, "why_not": why_not, "asked": self.arms, "looks": self.looks}
         run["is_published"] = self.is_published
         by_seed = self.by_seed
-        judged = [judge(claim, by_seed, seeds=self._seeds_for(claim), **run) for claim in self.claimed]
+        judged = [judge_claim(claim, by_seed, seeds=self._seeds_for(claim), **run) for claim in self.claimed]
         return correct(judged, self.looks, self.family)
 
     def _seeds_for(self, claim: Claim) -> int:

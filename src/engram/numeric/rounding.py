@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -86,11 +86,17 @@ def are_equal(numbers: Sequence[float] | Float[np.ndarray, " n"]) -> bool:
     return high - low <= relative_rounding(np.asarray(numbers)) * largest
 
 
-def difference(a: float, b: float) -> float:
-    """A - b, which is 0 if the numbers of 64 bits are equal up to rounding.
+Numbers = TypeVar("Numbers", float, Float[np.ndarray, "..."])
+
+
+def difference(a: Numbers, b: Numbers) -> Numbers:
+    """A - b, which is 0 if the numbers of 64 bits are equal up to rounding; of arrays element by element.
 
     Examples:
         >>> difference(0.1 + 0.2, 0.3), difference(0.5, 0.25)
         (0.0, 0.25)
     """
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        unit = FEW * DOUBLE * np.maximum(np.abs(a), np.abs(b))
+        return np.where((np.abs(a - b) <= unit) & (unit < np.inf), 0.0, a - b)
     return 0.0 if abs(a - b) <= FEW * DOUBLE * max(abs(a), abs(b)) < np.inf else a - b
