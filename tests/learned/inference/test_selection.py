@@ -49,7 +49,6 @@ def test_terms_that_are_equal_or_never_occur_are_no_trouble_and_few_sets_are_ret
 
 WORST = [  # simulations in which elimination alone ends at a rule worse than the true one, or many rules are level
     ("layer", "two powers of x", 3),
-    ("layer", "hebb with decay", 1),
     ("layer", "oja", 3),
     ("choices", "reward by weight", 2),
     ("recurrent", "instar", 2),
@@ -136,7 +135,7 @@ def test_rivals_are_all_rules_within_six_units_with_their_weights(ambiguous):
     assert of_reward.low <= ambiguous.coefficients_["x m"] <= of_reward.high
     alone = PlasticityRuleInference(terms=[*others[0].coefficients], eta=0.5, modulator="rpe", update_at="chosen")
     alone.fit(*flies()[:1], **flies()[1])
-    assert simulated.bic(alone) == pytest.approx(others[0].criterion, abs=1e-3)
+    assert simulated.bic(alone) == pytest.approx(others[0].criterion, abs=0.01)
 
 
 def test_an_ambiguous_fit_says_what_is_certain_and_which_inputs_would_tell_the_rest(ambiguous):
@@ -149,7 +148,7 @@ def test_an_ambiguous_fit_says_what_is_certain_and_which_inputs_would_tell_the_r
     assert "(20 to 1) in about" in report
     assert "given these terms" in report
     picture = ambiguous.plot_rivals()
-    assert list(picture.data[0].y) == [", ".join(rival.coefficients) for rival in ambiguous.rivals_[:30]]
+    assert list(picture.data[0].y) == [" + ".join(rival.coefficients) for rival in ambiguous.rivals_[:30]]
     assert picture.data[0].x[0] == 0
 
 
@@ -160,6 +159,25 @@ def test_without_selection_there_are_no_rivals():
     assert (fit.rivals_, fit.averaged_, fit.path_) == ((), {}, ())
     with pytest.raises(ValueError, match="select = None: expected 'bic' or 'aic' in fit"):
         fit.plot_rivals()
+
+
+def test_parts_of_several_terms_are_selected_like_terms_through_a_hidden_layer_too():
+    rng = np.random.default_rng(4)
+    x, W = rng.normal(size=(8, 30, 3)), 0.3 * rng.normal(size=(3, 3))
+    data = simulate_activity({"x y": 1.0, "y^2 w": -1.0}, x, W, rng, eta=0.1, noise=0.05)
+    parts = {"Oja": {"x y": 1.0, "y^2 w": -1.0}, "decay": "w", "covariance": {"x y": 1.0, "x": -0.5}}
+    for criterion in ("bic", "aic"):
+        fit = PlasticityRuleInference(terms=parts, eta=0.1, initial_weights=W, select=criterion).fit(x, data.activity)
+        assert "Oja" in fit.coefficients_
+        assert "Oja" in fit.averaged_
+    assert fit.averaged_["Oja"].low < 1 < fit.averaged_["Oja"].high
+    odours, named = flies()
+    options = {"order": 1, "eta": 0.5, "modulator": "rpe", "update_at": "chosen", "select": "bic"}
+    hidden = PlasticityRuleInference(**options, readout=np.ones(2), initial_weights=0.1 * rng.normal(size=(2, 2)))
+    hidden.set_params(terms=["x m", "w", "x w"]).fit(odours[:4], **{name: each[:4] for name, each in named.items()})
+    assert "x m" in hidden.coefficients_
+    assert hidden.rivals_[0].criterion == min(step.criterion for step in hidden.path_)
+    assert "BIC" in hidden.report()
 
 
 def test_draws_select_again():
@@ -196,7 +214,7 @@ def test_sessions_that_tell_two_linear_rules_apart_are_those_of_a_projection():
     options = {"nonlinearity": "identity", "initial_weights": [[0.3]], "eta": 0.1}
     data = simulate_activity({"x": 0.7}, x, np.array([[0.3]]), rng, eta=0.1, nonlinearity="identity", noise=0.2)
     true, other = (PlasticityRuleInference(terms=[term], **options).fit(x, data.activity) for term in ("x", "1"))
-    needed = sessions_needed(true._data, (true._model, true._fitted), (other._model, other._fitted), 20)
+    needed = sessions_needed(true._data, (true._model, true._fitted), (other._model, other._fitted))
     for name, inputs in {"as recorded": x, "twice as large": 2 * x}.items():
         # y = x w with w = 0.3 + 0.1 theta s, where s sums the inputs before, or counts the steps.
         before = np.cumsum(inputs, axis=1) - inputs
@@ -236,7 +254,7 @@ def test_a_wrong_nonlinearity_and_noise_that_lasts_are_a_misfit_and_the_right_on
     wrong = PlasticityRuleInference(nonlinearity="identity", **options).fit(x, activity)
     right = PlasticityRuleInference(nonlinearity="relu", **options).fit(x, activity)
     assert (wrong.status_, right.status_) == ("misfit", "ok")
-    assert "the nonlinearity is probably not right" in wrong.report()
+    assert "nonlinearity or terms are not right" in wrong.report()
     assert right.nonlinearity_test_.deviations < 4
     data = simulated.recorded("layer", "oja", 0, "in time")
     lasting = PlasticityRuleInference(**data.options).fit(data.inputs, **data.named)

@@ -18,6 +18,7 @@ NAMED = 6  # rivals that a report lists
 COMPARED = 2  # rivals whose predictions it compares with those of the selected rule
 ODDS = 20.0  # to one, at which two rules count as told apart
 HOPELESS = 1000  # sessions that are no advice
+STEPS = 20  # of the search of a fit to expected data
 THIRDS = ("first", "middle", "last")
 
 
@@ -56,7 +57,7 @@ def difference(data: Data, ours: Float[np.ndarray, "row step"], theirs: Float[np
     return Difference(float(np.sqrt(squares[seen].mean())), (first, middle, last), unit)
 
 
-def sessions_needed(data: Data, true: tuple[Model, Fit], other: tuple[Model, Fit], max_iter: int) -> dict[str, float]:
+def sessions_needed(data: Data, true: tuple[Model, Fit], other: tuple[Model, Fit]) -> dict[str, float]:
     """By inputs, how many new sessions would make one of two rules twenty times as likely as the other, if it is true.
 
     The expected data of the first rule are fitted with the terms of the second, first weights, if unknown, too; what
@@ -66,7 +67,6 @@ def sessions_needed(data: Data, true: tuple[Model, Fit], other: tuple[Model, Fit
         data: What was fitted; choices so far and signals stay as they were.
         true: The first rule and its fit.
         other: The second.
-        max_iter: Largest number of steps of a fit.
     """
     (model, fit), (rival, start), needed = true, other, {}
     for name, inputs in designs(data.rows.inputs).items():
@@ -80,15 +80,13 @@ def sessions_needed(data: Data, true: tuple[Model, Fit], other: tuple[Model, Fit
         problem = Problem(rival, rows, loss, data.block, data.size)
         if not np.isfinite(problem.value(start.theta, start.initial)):
             continue
-        end = levenberg_marquardt(problem, start.theta, start.initial, max_iter, tol=1e-6)
+        end = levenberg_marquardt(problem, start.theta, start.initial, STEPS, tol=1e-6)
         lacking = (end.loss - loss.value(path.activity)) / len(np.unique(data.session))
         needed[name] = float(np.log(ODDS) / lacking) if lacking > 0 else np.inf
     return needed
 
 
-def sessions_to_tell_apart(
-    data: Data, one: tuple[Model, Fit], other: tuple[Model, Fit], max_iter: int
-) -> dict[str, float]:
+def sessions_to_tell_apart(data: Data, one: tuple[Model, Fit], other: tuple[Model, Fit]) -> dict[str, float]:
     """By inputs, how many new sessions would tell two rules apart, whichever is true.
 
     Of two rules of which one has all terms of the other, only the larger one can be shown to be true.
@@ -97,22 +95,20 @@ def sessions_to_tell_apart(
         data: What was fitted.
         one: A rule and its fit.
         other: Another one.
-        max_iter: Largest number of steps of a fit.
     """
     terms, others = set(one[0].names), set(other[0].names)
-    by = [sessions_needed(data, one, other, max_iter)] if not terms <= others else []
-    by += [sessions_needed(data, other, one, max_iter)] if not others <= terms else []
+    by = [sessions_needed(data, one, other)] if not terms <= others else []
+    by += [sessions_needed(data, other, one)] if not others <= terms else []
     return {name: max(each[name] for each in by) for name in by[0]}
 
 
-def lines_on_rivals(rivals: Rivals, data: Data, criterion: str, max_iter: int) -> list[str]:
+def lines_on_rivals(rivals: Rivals, data: Data, criterion: str) -> list[str]:
     """The lines of a report: which rules fit about as well, what they share, where they differ, and what would tell.
 
     Args:
         rivals: The rules that were fitted.
         data: What was fitted.
         criterion: The name of the criterion.
-        max_iter: Largest number of steps of a fit.
     """
     if not rivals.rules:
         return []
@@ -125,7 +121,7 @@ def lines_on_rivals(rivals: Rivals, data: Data, criterion: str, max_iter: int) -
     lines = [f"{len(equal)} rules fit about as well, within {AMBIGUOUS:g} units of the {name}; the data do not decide:"]
     width = max(len(_terms(each)) for each in equal[:NAMED])
     lines += [
-        f"  {_terms(each):{width}}  {f'+{each.criterion - best.criterion:.1f}':>5}  weight {each.weight:.2f}"
+        f"  {_terms(each):{width}}   {name} +{each.criterion - best.criterion:.1f}, weight {each.weight:.2f}"
         for each in equal[:NAMED]
     ]
     if len(equal) > NAMED:
@@ -138,11 +134,11 @@ def lines_on_rivals(rivals: Rivals, data: Data, criterion: str, max_iter: int) -
         mean, low, high, weight = rivals.averages[term]
         lines.append(f"  {term}: {mean:.3f} [{low:.3f}, {high:.3f}], weight {weight:.2f}")
     for rival, fitted_to in list(zip(equal, rivals.fits, strict=False))[1 : 1 + COMPARED]:
-        lines += _compared(data, rivals.fits[0], fitted_to, _terms(rival), max_iter)
+        lines += _compared(data, rivals.fits[0], fitted_to, _terms(rival))
     return lines
 
 
-def _compared(data: Data, ours: tuple[Model, Fit], theirs: tuple[Model, Fit], terms: str, max_iter: int) -> list[str]:
+def _compared(data: Data, ours: tuple[Model, Fit], theirs: tuple[Model, Fit], terms: str) -> list[str]:
     paths = [model.run(fit.theta, data.rows._replace(initial=fit.initial)) for model, fit in (ours, theirs)]
     first, second = (_as_probability(data, path.activity) for path in paths if path is not None)
     apart = difference(data, first, second)
@@ -156,7 +152,7 @@ def _compared(data: Data, ours: tuple[Model, Fit], theirs: tuple[Model, Fit], te
     if apart.unit is not None and apart.unit[1] > 2 / len(np.unique(data.unit)):
         where += f" and in unit {apart.unit[0]}"
     lines = [f"{terms} {said}{where}"]
-    needed = sessions_to_tell_apart(data, ours, theirs, max_iter)
+    needed = sessions_to_tell_apart(data, ours, theirs)
     useful = sorted((count, name) for name, count in needed.items() if count < HOPELESS)
     extra = [*set(ours[0].names) ^ set(theirs[0].names)]
     nested = set(ours[0].names) < set(theirs[0].names) or set(theirs[0].names) < set(ours[0].names)
@@ -169,7 +165,7 @@ def _compared(data: Data, ours: tuple[Model, Fit], theirs: tuple[Model, Fit], te
 
 
 def _terms(rival: Rival) -> str:
-    return ", ".join(rival.coefficients) or "no change"
+    return " + ".join(rival.coefficients) or "no change"
 
 
 def _sessions(count: float) -> str:

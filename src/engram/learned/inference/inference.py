@@ -34,7 +34,7 @@ from engram.learned.inference.recorded import recorded, whole
 from engram.learned.inference.rivals import Lead, lead
 from engram.learned.inference.rivals_figure import rivals_figure
 from engram.learned.inference.search import CONFIDENCE, LIKE_THE_BEST, Search, agreed, scale_of
-from engram.learned.inference.selection import Selection
+from engram.learned.inference.selection import FOR_THE_BEST, Selection
 from engram.learned.inference.series import Part, Series
 from engram.learned.inference.sessions import Sessions, is_list, prepared
 from engram.plasticity import PlasticityRule
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 CRITERIA = ("bic", "aic")
-FITTED_IN_A_DRAW = 8  # sets of terms around the best one, of each draw of the bootstrap
+FITTED_IN_A_DRAW = 3  # sets of terms around the best one, of each draw of the bootstrap
 
 
 class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
@@ -372,7 +372,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             assert self.select is not None
             found = Selection(selection.model, again, _price(self.select, again), self.max_iter)
             found.add(selection.best.support, end)
-            found.polish(at_most=FITTED_IN_A_DRAW)
+            found.polish(at_most=FITTED_IN_A_DRAW, reach=FOR_THE_BEST)
             theta = np.zeros(len(every))
             theta[list(found.best.support)] = found.best.fit.theta
             return theta
@@ -567,7 +567,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
                 verdict += f"   selected in {100 * self.selected_in_draws_[name]:.0f} % of the draws"
             lines.append(f"{name:{width}}  {theta:8.3f}  [{low:.3f}, {high:.3f}]{verdict}")
         lines += [f"the inputs cannot tell apart: {', '.join(group)}" for group in self.equivalent_]
-        lines += lines_on_rivals(self._rivals, self._data, str(self.select), self.max_iter)
+        lines += lines_on_rivals(self._rivals, self._data, str(self.select))
         found = self.coefficients_, self.intervals_, self.identifiable_, self.equivalent_
         firmer = advice_on_misfit(self.nonlinearity_test_) + advice(
             *found, np.unique(self._data.session), drawn=drawn, errors=self.residual_correlation_

@@ -151,6 +151,6 @@ def advice_on_misfit(curve: Bent) -> list[str]:
     if curve.deviations <= MISFIT:
         return []
     return [
-        f"errors depend on the size of the prediction, by {curve.deviations:.0f} standard errors: the nonlinearity is "
-        "probably not right; fit others, and compare them on sessions that none has seen"
+        f"errors depend on the size of the prediction, by {curve.deviations:.0f} standard errors: nonlinearity or "
+        "terms are not right; fit others, and compare them on sessions that none has seen"
     ]

@@ -28,7 +28,7 @@ def rivals_figure(rivals: Sequence[Rival], criterion: str) -> Figure:
 
     shown = rivals[:SHOWN]
     behind = np.array([each.criterion - rivals[0].criterion for each in shown])
-    names = [", ".join(each.coefficients) or "no change" for each in shown]
+    names = [" + ".join(each.coefficients) or "no change" for each in shown]
     plot = go.Figure(
         layout={
             "title": f"{len(rivals)} rules within {NEARBY:g} units of the smallest {criterion.upper()}",

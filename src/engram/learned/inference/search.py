@@ -11,7 +11,7 @@ from scipy import stats
 from engram.learned.inference.fitting import Data, Fit, fitted, start_of_search
 from engram.learned.inference.identifiability import scale_of_terms
 from engram.learned.inference.model import Model, TermsModel, has_terms
-from engram.learned.inference.selection import NEARBY, Selection
+from engram.learned.inference.selection import NEARBY, RANKED, Selection
 
 CONFIDENCE = 0.95
 LIKE_THE_BEST = float(stats.chi2.ppf(CONFIDENCE, 1) / 2)  # what a log-likelihood may lose within such an interval
@@ -73,11 +73,12 @@ class Search(NamedTuple):
         """
         selection = Selection(model, data, price, self.max_iter)
         selection.eliminate(fit)
-        selection.fit_ranked(selection.found[tuple(range(len(model.names)))])
+        selection.fit_ranked(selection.found[tuple(range(len(model.names)))], at_most=RANKED // 2)
         selection.polish()
         # What was fitted roughly on the way is fitted to the end where it matters.
-        for near in selection.near(NEARBY):
-            selection.add(near.support, self.near(model.part(near.support), data, near.fit.theta, near.fit))
+        selection.refine(NEARBY)
+        best = selection.best
+        selection.add(best.support, self.near(model.part(best.support), data, best.fit.theta, best.fit))
         return selection
 
     def from_elsewhere(

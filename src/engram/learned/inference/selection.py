@@ -17,8 +17,24 @@ Support = tuple[int, ...]
 NEARBY = 6.0  # units of the criterion within which a rule counts as a rival: a weight of exp(-3), a twentieth
 AMBIGUOUS = 2.0  # units within which neither rule is to be preferred: less than 3 to 1
 RANKED = 24  # sets that are fitted of those that one approximation finds near the best
-DOUBTFUL = 12.0  # units of the criterion by which the approximation may be wrong of sets one exchange away
-ENOUGH = 1e-5  # a share of the loss; of a thousand errors a hundredth of a unit
+STEPS = 20  # of the search of each, which starts where the approximation is smallest
+ENOUGH, FINE = 1e-5, 1e-8  # shares of the loss; of a thousand errors the first is a hundredth of a unit
+
+
+class Reach(NamedTuple):
+    """By how many units of the criterion a set may be behind the best one, by the approximation, to be fitted.
+
+    Attributes:
+        ranked: Of all sets.
+        changed: Of those with one term more, less or another one.
+    """
+
+    ranked: float
+    changed: float
+
+
+FOR_RIVALS = Reach(NEARBY, 12.0)
+FOR_THE_BEST = Reach(0.5, 2.0)  # around a best set the approximation is mostly right to within a tenth
 
 
 class SelectionStep(NamedTuple):
@@ -110,38 +126,49 @@ class Selection:
             share = fit.theta[weakest] / covariance[weakest] if covariance[weakest] > 0 else 0.0
             start = np.delete(fit.theta - share * covariance, weakest)
             support = (*support[:weakest], *support[weakest + 1 :])
-            fit = self._fit(support, start, fit)
+            fit = self._fit(support, start, fit, steps=self._max_iter)
             self.add(support, fit)
 
-    def polish(self, *, at_most: int = RANKED) -> None:
+    def polish(self, *, at_most: int = RANKED, reach: Reach = FOR_RIVALS) -> None:
         """Rank all sets around the best one, fit those that may be as good, and go on from a better one, if any is.
 
         The likelihood is approximated to second order at the best set, all other terms at zero. Fitted are the sets
-        that are then within six units of the smallest criterion, and those with one term more, less or another one
-        that are within another twelve, by which the approximation may be wrong.
+        that are then within reach of the smallest criterion, and, since the approximation may be wrong, those farther
+        behind that have one term more, less or another one.
 
         Args:
             at_most: Number of sets of either kind that are fitted around one set.
+            reach: How far these sets may be behind.
         """
         expanded: set[Support] = set()
         while (best := self.best).support not in expanded:
             expanded.add(best.support)
-            self.fit_ranked(best, at_most=at_most)
+            self.fit_ranked(best, at_most=at_most, reach=reach)
 
-    def fit_ranked(self, around: Candidate, *, at_most: int = RANKED) -> None:
+    def fit_ranked(self, around: Candidate, *, at_most: int = RANKED, reach: Reach = FOR_RIVALS) -> None:
         """Fit the sets that are among the best by the approximation around one that was fitted.
 
         Args:
             around: The set around which the likelihood is approximated.
             at_most: Number of sets of either kind that are fitted.
+            reach: How far these sets may be behind.
         """
         expansion = self._expansion(around)
-        ranked = best_subsets(expansion, self._price, NEARBY, at_most)
+        ranked = best_subsets(expansion, self._price, reach.ranked, at_most)
         least = ranked[0].criterion
-        near = [each for each in self._neighbours(expansion, around.support) if each.criterion <= least + DOUBTFUL]
+        near = [each for each in self._neighbours(expansion, around.support) if each.criterion <= least + reach.changed]
         for support in dict.fromkeys(each.support for each in (*ranked, *near[:at_most])):
             if support not in self.found:
-                self.add(support, self._fit(support, expansion.minimum(support), around.fit))
+                self.add(support, self._fit(support, expansion.minimum(support), around.fit, steps=STEPS))
+
+    def refine(self, margin: float) -> None:
+        """Fit the sets that are within a margin of the smallest criterion more closely.
+
+        Args:
+            margin: Units of the criterion.
+        """
+        for each in self.near(margin):
+            self.add(each.support, self._fit(each.support, each.fit.theta, each.fit, steps=STEPS, tol=FINE))
 
     def _neighbours(self, expansion: Expansion, support: Support) -> list[Ranked]:
         """The sets with one term more, less or another one, the best by the approximation first."""
@@ -166,9 +193,11 @@ class Selection:
         count = 0 if data.binary else int((~np.isnan(data.observed)).sum())
         return Expansion(information, information @ theta - slope, float(floor), count)
 
-    def _fit(self, support: Support, start: Float[np.ndarray, " part"], near: Fit) -> Fit:
+    def _fit(
+        self, support: Support, start: Float[np.ndarray, " part"], near: Fit, *, steps: int, tol: float = ENOUGH
+    ) -> Fit:
         """The fit with some terms from a start, if the run does not diverge there, and from the other's weights."""
-        data, fewer = self.data, self.model.part(support)
+        data, fewer, most = self.data, self.model.part(support), min(steps, self._max_iter)
         if fewer.run(start, data.rows._replace(initial=near.initial)) is None:
             start = fewer.start
-        return fitted(fewer, data, start, near.initial, max_iter=self._max_iter, tol=ENOUGH, variance=near.variance)
+        return fitted(fewer, data, start, near.initial, max_iter=most, tol=tol, variance=near.variance)
