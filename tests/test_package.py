@@ -53,7 +53,7 @@ def test_run_from_python():
         ({"preset": "huge"}, "preset = 'huge': expected one of 'smoke', 'demo', 'laptop', 'large', 'published'"),
         ({"engine": "dask"}, "engine = 'dask': expected one of 'loky', 'ray'"),
         ({"device": "tpu"}, "device = 'tpu': expected 'auto', 'cpu', 'cuda', or one GPU, as in 'cuda:1'"),
-        ({"seeds": [0, 1]}, "seeds = [0, 1]: expected the number of seeds, an int; the first is 0"),
+        ({"seeds": [0, 1]}, "seeds = [0, 1]: expected the number of seeds, an int, and not the seeds"),
         ({"arms": "plastic"}, "arms = 'plastic': expected a list of names"),
         ({"plastic-long": {"bits": 7}}, "plastic-long.bits = 7: expected an even number"),
         ({"plastic-long.episodes": 0}, "plastic-long.episodes = 0: expected int >= 10"),

@@ -101,6 +101,8 @@ class RunOptions:
         from engram.numeric.parallel import check_backend
         from engram.storage.files import runs_folder
 
+        if isinstance(self.seeds, Sequence):
+            raise TypeError(f"seeds = {self.seeds!r}: expected the number of seeds, an int, and not the seeds")
         if self.seeds is not None:
             checks.size("seeds", self.seeds, maximum=MOST_SEEDS)
         if self.seeds is not None and self.until_decided:

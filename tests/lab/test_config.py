@@ -6,7 +6,6 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from engram.cli.fields import _unvalidated
 from engram.lab import config as configs
 from engram.lab import setting, settings
 from engram.lab.experiment import _with_changes
@@ -159,7 +158,6 @@ def test_settings_that_may_be_none_are_made_although_a_field_has_no_default():
     for changes in ({"inner": {}}, {"inner": {"depth": 3}}):
         with pytest.raises(ValueError, match=r"inner\.width"):
             _with_changes(Outer, [changes])
-    assert vars(_unvalidated(Outer, Outer(), ["inner.width"]).inner) == {"width": None}
 
 
 def test_sets_have_one_order_at_any_depth():
