@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
+from engram.claim_rows import Columns, as_markdown
 from engram.lab.report import place_of
-from engram.papers import Headline, Paper, caveat, judgement, outcome, overview, statement_and_criterion
+from engram.papers import Headline, Paper, caveat, judgement, outcome, overview, rows_of
 from engram.verdicts import Judgements
 
 TONES = {
@@ -15,6 +16,12 @@ TONES = {
     "disagrees": "bad",
     "mixed": "open",
     "undecided": "open",
+}
+COLUMNS: Columns = {
+    "Claim": "claim",
+    "Verdict": "verdict",
+    "Criterion": "criterion",
+    "Ours, interval": "value and seeds",
 }
 LEGEND = """A headline is a statement of a paper's abstract, in our words; (n of m): n of its m claims support it here.
 
@@ -65,19 +72,12 @@ def page(paper: Paper, found: Judgements) -> str:
 
 def claims_table(headline: Headline, found: Judgements) -> str:
     """Return the claims of a headline as a Markdown table, with links to the pages of their experiments."""
-    rows = ["| Claim | Verdict | Criterion | Ours, interval |", "|---|---|---|---|"]
-    for claim in headline.cited:
+    rows = []
+    for claim, row in zip(headline.cited, rows_of(headline, found), strict=True):
         experiment, _, claim_id = claim.partition("/")
-        judged = judgement(headline, claim, found)
-        statement, criterion = statement_and_criterion(claim, found)
-        role = "against: " * (claim in headline.against) + "caveat: " * (claim in headline.limits)
-        ours = f"{judged.value}; {judged.seeds} seeds" if judged and judged.value else ""
-        place = place_of(experiment, headline.preset if judged else "laptop")
-        address = f"../gallery/{experiment}.html#claim-{place}-{claim_id}"
-        link = f'<a href="{address}">{escape(statement)}</a>'.replace("|", "\\|")
-        verdict = role + (judged.said if judged else "not judged")
-        rows.append(f"| {link} | {verdict} | {escape(criterion)} | {escape(ours)} |")
-    return "\n".join(rows)
+        place = place_of(experiment, headline.preset if judgement(headline, claim, found) else "laptop")
+        rows.append(row._replace(address=f"../gallery/{experiment}.html#claim-{place}-{claim_id}"))
+    return as_markdown(rows, COLUMNS)
 
 
 def chip(headline: Headline, found: Judgements) -> str:

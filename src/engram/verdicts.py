@@ -99,11 +99,6 @@ class Judgement(NamedTuple):
         """The verdict that counts, in a sentence: ``holds``, ``fails`` or ``is open``."""
         return "fails" if self.corrected in BAD else "is open" if self.corrected == "undecided" else "holds"
 
-    @property
-    def said(self) -> str:
-        """The verdict in words, and whether it counts."""
-        return self.verdict + ", adjusted: undecided" * (self.corrected != self.verdict)
-
 
 Judgements = Mapping[tuple[str, str, str], Judgement]
 """Judged claims by experiment, preset and claim."""

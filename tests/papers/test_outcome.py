@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engram.papers import Headline, outcome, statement_and_criterion
+from engram.claim_rows import row_of
+from engram.papers import Headline, outcome, rows_of, statement_and_criterion
 from engram.papers.overview import in_words, results
 from engram.verdicts import Judgement, Judgements, Verdict
 
@@ -79,7 +80,7 @@ def test_verdicts_and_reasons_are_counted_in_words():
 
 def test_what_falls_short_of_the_correction_is_undecided_and_says_so():
     found = row("c", "laptop", "holds", "undecided", 0.9, 1.1)
-    assert found["e", "laptop", "c"].said == "holds, adjusted: undecided"
+    assert row_of(found["e", "laptop", "c"]).cell("verdict") == "holds, adjusted: undecided"
     headline = Headline("It works", "reduced", ("e/c",), how="half")
     assert outcome(headline, found).word == "undecided"
 
@@ -93,3 +94,13 @@ def test_a_claim_is_told_by_the_record_of_any_preset_and_by_its_name_without_one
     found = row("c", "large", "holds", "holds", 0.9, 1.1)
     assert statement_and_criterion("e/c", found) == ("s", ">= 0")
     assert statement_and_criterion("e/d", found) == ("e/d", "")
+
+
+def test_the_rows_of_a_headline_say_which_role_each_claim_has():
+    headline = Headline("It works", "reduced", ("e/c",), ("e/d",), how="half", but="At a cost {e/f}")
+    found = {**row("c", "laptop", "agrees", "agrees", 0.9, 1.1), **row("f", "laptop", "fails", "fails", None, None)}
+    rows = rows_of(headline, found)
+    assert [each.cell("verdict") for each in rows] == ["agrees", "against: not testable here", "caveat: fails"]
+    assert [each.cell("value and seeds") for each in rows] == ["1 [0.9, 1.1]; 5 seeds", "", "1; 5 seeds"]
+    assert [each.note for each in rows] == [" (e/c)", " (e/d)", " (e/f)"]
+    assert [each.statement for each in rows] == ["s", "e/d", "s"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
+from engram.claim_rows import as_line
 from engram.cli.commands import Demo
 from engram.cli.output import LEAST, out
 from engram.run_options import RunOptions
@@ -96,7 +97,6 @@ def _performed(experiment: Experiment, runs: Path | None) -> Results:
 def _told(experiment: Experiment, results: Results) -> list[str]:
     """What came out, in words and as a picture, and what to do next, as lines with rich's markup."""
     from engram.lab.claim import counted_claims
-    from engram.lab.laboratory import COLORS
 
     config, chance = experiment.arms(PRESET)[PLASTIC].config, experiment.tasks[0].chance or 1.0
     errors = {arm: results.values(arm, "error") for arm in (PLASTIC, CONTROL)}
@@ -115,14 +115,8 @@ def _told(experiment: Experiment, results: Results) -> list[str]:
     for judged in results.claims():
         if judged.verdict == "not testable here":
             continue
-        verdict = f"[{COLORS[judged.verdict]}]{judged.verdict}[/]" if judged.is_tried else "not tried yet"
-        why = f" ({escape(judged.why)})" if judged.why else ""
-        value = (
-            f": {judged.ours:.3f} {escape(judged.bounds())}, criterion {judged.claim.criterion}"
-            if judged.values
-            else ""
-        )
-        lines.append(f"Claim: {judged.claim.statement}{value}, {len(judged.values)} seeds: {verdict}{why}")
+        said = as_line(judged.row(".3f")) if judged.is_tried else f"not tried yet ({escape(judged.why)})"
+        lines.append(f"Claim: {escape(judged.claim.statement)}: {said}")
     lines += _curves(results, chance)
     return [
         *lines,

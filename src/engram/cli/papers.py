@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Column, Table
 
+from engram.claim_rows import Columns, for_terminal
 from engram.cli.commands import Papers
 from engram.cli.output import LEAST, Output, out, print_table
 from engram.papers import (
@@ -23,12 +24,19 @@ from engram.papers import (
     outcome,
     overview,
     papers,
+    rows_of,
     statement_and_criterion,
 )
 from engram.verdicts import Judgements, recorded_verdicts
 
 NOT_JUDGED = "not testable here"
 WIDE = 140  # columns from which on the list says of each headline what is smaller
+COLUMNS: Columns = {
+    "claim": "claim",
+    "verdict": "verdict",
+    "criterion": "criterion",
+    "ours, interval": "value and seeds",
+}
 COLORS = {
     "reproduced": "green",
     "agrees": "green",
@@ -154,14 +162,5 @@ def _print_paper(console: Output, paper: Paper, found: Judgements, *, first: boo
             if text:
                 grid.add_row(f"{name}:", escape(text))
         console.print(grid)
-        rows = []
-        for claim in headline.cited:
-            judged = judgement(headline, claim, found)
-            statement, criterion = statement_and_criterion(claim, found)
-            role = "against: " * (claim in headline.against) + "caveat: " * (claim in headline.limits)
-            numbers = f"{judged.value}; {judged.seeds} seeds" if judged and judged.value else ""
-            about = f"{escape(statement)} [dim]({escape(claim)})[/]"
-            verdict = role + (judged.said if judged else NOT_JUDGED)
-            rows.append((about, verdict, criterion, escape(numbers)))
-        if rows:
-            print_table(console, "", ["claim", "verdict", "criterion", "ours, interval"], rows)
+        if rows := rows_of(headline, found):
+            print_table(console, "", [*COLUMNS], for_terminal(rows, COLUMNS))

@@ -16,10 +16,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from engram import registry
+from engram.claim_rows import Columns, for_terminal
 from engram.cli import fields
 from engram.cli.commands import Compare, Export, Report, Run, Sweep
 from engram.cli.output import LEAST, out, print_table
 from engram.storage.files import runs_folder, writing
+
+COLUMNS: Columns = {
+    "claim": "claim",
+    "criterion": "criterion",
+    "ours": "value",
+    "seeds": "seeds",
+    "verdict": "verdict",
+}
 
 if TYPE_CHECKING:
     from engram.lab import Results
@@ -136,9 +145,8 @@ def _say_stopped(name: str, states: list[str]) -> None:
 
 
 def _row(judged: JudgedClaim) -> tuple[str, ...]:
-    """The row of a claim: statement, criterion, our measure with its interval, seeds, verdict."""
+    """The cells of a claim: statement, criterion, our measure with its interval, seeds, verdict."""
     from engram.lab.claim import OWNERS
-    from engram.lab.laboratory import COLORS
 
     claim = judged.claim
     details = [
@@ -150,13 +158,8 @@ def _row(judged: JudgedClaim) -> tuple[str, ...]:
         judged.why,
         f"adjusted: undecided; additional seeds needed: about {judged.lacks}" if judged.lacks else "",
     ]
-    return (
-        f"{escape(claim.statement)}\n[dim]{escape('; '.join(filter(None, details)))}[/]",
-        str(claim.criterion),
-        f"{judged.ours:.4g} {escape(judged.bounds())}" if judged.values else "",
-        str(len(judged.values)),
-        f"[{COLORS[judged.verdict]}]{judged.verdict}[/]",
-    )
+    (cells,) = for_terminal([judged.row(note="\n" + "; ".join(filter(None, details)), why="")], COLUMNS)
+    return cells
 
 
 def _print_results(results: Results) -> None:
@@ -168,8 +171,7 @@ def _print_results(results: Results) -> None:
         ):
             heading = f"Published: {published} ({source})" if published else f"Nothing published ({source})"
             rows += [("",) * 5] * bool(rows) + [(f"[italic]{escape(heading)}[/]", "", "", "", ""), *map(_row, group)]
-        columns = ["claim", "criterion", "ours", "seeds", "verdict"]
-        print_table(console, f"{results.experiment}, preset {results.preset}", columns, rows, spaced=True)
+        print_table(console, f"{results.experiment}, preset {results.preset}", [*COLUMNS], rows, spaced=True)
         console.print(results.correction(), soft_wrap=console.width >= LEAST)
     else:
         num_finished = sum(trial.state == "finished" for trial in results.trials)

@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Literal, get_args
 
 from engram import checks
+from engram.claim_rows import Cell, Row, as_html
 from engram.errors import message_of
 from engram.lab.inference import CONFIDENCE, Estimate, Form, errors_at, estimate, p_value, successes_of
 from engram.lab.measure import Condition, Criterion, Measure, ResultsOfSeed
@@ -172,8 +172,30 @@ class JudgedClaim:
             return "(one seed)"
         return f"[{self.low:{digits}}, {self.high:{digits}}]"
 
+    def row(self, digits: str = ".4g", **more: str) -> Row:
+        """The claim as a row of a table.
+
+        Args:
+            digits: Format of our value.
+            **more: Further fields of the row.
+        """
+        ours, interval = (f"{self.ours:{digits}}", self.bounds()) if self.values else ("", "")
+        why = f" ({self.why})" if self.why else ""
+        criterion, seeds = str(self.claim.criterion), len(self.values)
+        return Row(self.claim.statement, criterion, ours, interval, seeds, self.verdict, **{"why": why, **more})
+
     def _repr_html_(self) -> str:
-        return as_html([self])
+        return table([self])
+
+
+def tally(judged: Sequence[JudgedClaim]) -> dict[str, int]:
+    """How many of the claims that were tried have each verdict that counts, the best first.
+
+    Args:
+        judged: The claims.
+    """
+    counts = Counter(each.corrected for each in judged if each.is_tried)
+    return {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict]}
 
 
 def counted_claims(judged: Sequence[JudgedClaim]) -> str:
@@ -182,31 +204,17 @@ def counted_claims(judged: Sequence[JudgedClaim]) -> str:
     Args:
         judged: The claims.
     """
-    tried: Counter[str] = Counter(each.corrected for each in judged if each.is_tried)
-    return counted(tried, len(judged) - tried.total())
+    return counted(tally(judged), sum(not each.is_tried for each in judged))
 
 
-def as_html(judged: Sequence[JudgedClaim]) -> str:
+def table(judged: Sequence[JudgedClaim]) -> str:
     """Verdicts as a table for notebooks.
 
     Args:
         judged: The claims.
     """
-    names = ("claim", "criterion", "ours", "interval", "seeds", "verdict")
-    rows = [
-        (
-            judged_claim.claim.statement,
-            str(judged_claim.claim.criterion),
-            f"{judged_claim.ours:.4g}" if judged_claim.values else "",
-            judged_claim.bounds() if judged_claim.values else "",
-            str(len(judged_claim.values)),
-            judged_claim.verdict + (f" ({judged_claim.why})" if judged_claim.why else ""),
-        )
-        for judged_claim in judged
-    ]
-    head = "".join(f"<th>{name}</th>" for name in names)
-    body = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in (head, *body)) + "</table>"
+    names: tuple[Cell, ...] = ("claim", "criterion", "ours", "interval", "seeds", "verdict")
+    return as_html([each.row() for each in judged], {name: name for name in names})
 
 
 def interval(

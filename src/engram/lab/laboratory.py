@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from engram import references
+from engram.claim_rows import as_line
 from engram.lab import config as configs
 from engram.lab.claim import Claim, JudgedClaim, judge_claim
 from engram.lab.console import progress_console
@@ -29,18 +29,6 @@ from engram.numeric.parallel import Backend
 from engram.numeric.ray_tasks import connected
 from engram.run_options import RunOptions
 from engram.storage.files import CannotWriteError, CorruptFileError
-
-COLORS = {
-    "reproduced": "green",
-    "agrees": "green",
-    "holds": "green",
-    "not reproduced": "red",
-    "disagrees": "red",
-    "fails": "red",
-    "undecided": "yellow",
-    "identity": "cyan",
-    "not testable here": "dim",
-}
 
 
 def run(
@@ -357,10 +345,5 @@ def say_own_values(
 
 def verdict_line(judged: JudgedClaim) -> str:
     """A judged claim as one line with rich's markup."""
-    color = COLORS[judged.verdict]
-    why = f" ({escape(judged.why)})" if judged.why else ""
-    look = f" (analysis {judged.look})" if judged.look else ""
-    return (
-        f"claim [bold]{judged.claim.id}[/]: ours {judged.ours:.3g} {escape(judged.bounds())}, "
-        f"criterion {judged.claim.criterion}, {len(judged.values)} seeds{look}: [{color}]{judged.verdict}[/]{why}"
-    )
+    note = f" (analysis {judged.look})" if judged.look else ""
+    return f"claim [bold]{judged.claim.id}[/]: {as_line(judged.row('.3g', note=note))}"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jinja2
 import plotly.graph_objects as go
@@ -19,7 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from engram.lab import config as configs
 from engram.lab.choice import table
-from engram.lab.claim import OWNERS, JudgedClaim, counted_claims
+from engram.lab.claim import OWNERS, JudgedClaim, counted_claims, tally
 from engram.lab.experiment import Experiment
 from engram.lab.figures import figures_of
 from engram.lab.inference import errors_at, exp_or_infinity
@@ -27,7 +26,7 @@ from engram.lab.record_files import record_path, recorded_claims
 from engram.lab.results import Results
 from engram.lab.trial import duration
 from engram.storage.files import write_atomic
-from engram.verdicts import BAD, GOOD, Verdict, with_verdicts
+from engram.verdicts import BAD, GOOD, with_verdicts
 from engram.version import __version__
 
 MARGIN = 0.12  # margin at both ends of a claim's axis, as a share of the range of its values
@@ -145,7 +144,7 @@ def section(experiment: Experiment, results: Results, *, curves: bool = True) ->
         "missing": ", ".join(lacks),
         "figure": "" if main_figure is None else plot(main_figure),
         "counted": counted_claims(claims),
-        "verdicts": _verdicts(claims),
+        "verdicts": tally(claims),
         "groups": [_group(experiment, results, name, claims, figures) for name in experiment.by_name],
         "last_confidence": f"{1 - errors_at(len(results.looks))[-1]:.1%}" if results.looks else "",
         "command": f"engram run {experiment.name}{options}",
@@ -175,7 +174,7 @@ def _group(
     return {
         "title": name.replace("-", " ").replace("_", " ").capitalize(),
         "counted": counted_claims(own_claims),
-        "verdicts": _verdicts(own_claims),
+        "verdicts": tally(own_claims),
         "claims": [
             {
                 "judged": judged,
@@ -199,12 +198,6 @@ def _group(
         },
         "settings": [(field, base.get(field), meaning) for field, meaning in meanings.items()],
     }
-
-
-def _verdicts(claims: Sequence[JudgedClaim]) -> dict[str, int]:
-    """How many of the claims that were tried have each verdict, the best first."""
-    counts = Counter(judged.corrected for judged in claims if judged.is_tried)
-    return {verdict: counts[verdict] for verdict in get_args(Verdict) if counts[verdict]}
 
 
 @cache

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from engram import checks, references
 from engram.lab.choice import Choice, at_ends
-from engram.lab.claim import Claim, JudgedClaim, as_html, counted_claims, judge_claim
+from engram.lab.claim import Claim, JudgedClaim, counted_claims, judge_claim, table
 from engram.lab.config import to_dict
 from engram.lab.correction import Family, correct, family_of
 from engram.lab.folder import TrialFolder
@@ -154,7 +154,7 @@ class Results:
         return f"Results({self.experiment!r}, preset={self.preset!r}, {trials})"
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self))}</p>{as_html(self.claims()) if self.judges else ''}"
+        return f"<p>{escape(repr(self))}</p>{table(self.claims()) if self.judges else ''}"
 
     @property
     def by_seed(self) -> dict[int, dict[str, Mapping[str, Any]]]:

@@ -7,7 +7,7 @@ experiment.
 
 from engram.papers import overview
 from engram.papers.headlines import Headline, Paper, find, papers
-from engram.papers.outcome import Outcome, caveat, judgement, limits, outcome, statement_and_criterion
+from engram.papers.outcome import Outcome, caveat, judgement, limits, outcome, rows_of, statement_and_criterion
 
 __all__ = [
     "Headline",
@@ -20,5 +20,6 @@ __all__ = [
     "outcome",
     "overview",
     "papers",
+    "rows_of",
     "statement_and_criterion",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
+from engram.claim_rows import Row, row_of
 from engram.papers.headlines import Headline
 from engram.verdicts import BAD, GOOD, Judgement, Judgements, with_verdicts
 
@@ -121,6 +122,26 @@ def judgement(headline: Headline, claim: str, found: Judgements) -> Judgement | 
     experiment, _, claim_id = claim.partition("/")
     row = found.get((experiment, headline.preset, claim_id))
     return None if row is None or row.verdict == "not testable here" else row
+
+
+def rows_of(headline: Headline, found: Judgements) -> list[Row]:
+    """The claims that a headline names, as rows of a table.
+
+    Args:
+        headline: The headline.
+        found: The judged claims of the records.
+    """
+    rows = []
+    for claim in headline.cited:
+        about = {
+            "note": f" ({claim})",
+            "role": "against: " * (claim in headline.against) + "caveat: " * (claim in headline.limits),
+        }
+        if judged := judgement(headline, claim, found):
+            rows.append(row_of(judged, **about))
+        else:
+            rows.append(Row(*statement_and_criterion(claim, found), "", "", 0, "not testable here", **about))
+    return rows
 
 
 def statement_and_criterion(claim: str, found: Judgements) -> tuple[str, str]:
