@@ -7,7 +7,7 @@ from html import escape
 from engram.claim_rows import Columns, as_markdown
 from engram.lab.report import place_of
 from engram.papers import Headline, Paper, caveat, judgement, outcome, overview, rows_of
-from engram.verdicts import Judgements
+from engram.verdicts import Index, Judgements
 
 TONES = {
     "reproduced": "good",
@@ -27,18 +27,19 @@ LEGEND = """A headline is a statement of a paper's abstract, in our words; (n of
 
 - *Reproduced*, *not reproduced*: with the published settings and the published statement or figure as criterion.
 - *Agrees*, *disagrees*: with the published settings and a criterion of ours, at a reduced size, or on another task.
-- *Mixed*: some of its claims support it and some contradict it. *Undecided*: none contradicts it, but not all are
-  decided.
+- *Mixed*: some of its claims support it and some contradict it. *Undecided*: half or more of its claims are undecided,
+  and the others agree with each other.
 - *By construction*: what is tested holds by definition, which is no evidence.
 - *Caveat*: a control or a limit says what the result does not show.
 
 Verdicts are those of our records, adjusted for the number of tests in all of them (false discovery rate)."""
 
 
-def overview_page(papers: tuple[Paper, ...], found: Judgements) -> str:
+def overview_page(papers: tuple[Paper, ...], index: Index | None) -> str:
     """Return the page with the headlines of all papers."""
+    found = {} if index is None else index.judgements
     table = overview.table(papers, found, link="[{name}](papers/{slug}.md)")
-    parts = ["# What the papers say", overview.sentence(papers, found), table, LEGEND]
+    parts = ["# What the papers say", overview.sentence(papers, found), table, LEGEND, overview.expected_errors(index)]
     for paper in papers:
         lines = ["| Headline | Verdict | Tried as |", "|---|---|---|"]
         for headline in paper.headlines:

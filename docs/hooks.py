@@ -36,7 +36,7 @@ from engram.standings.names import KINDS_IN_WORDS
 from engram.standings.page import STYLE, body, overview
 from engram.standings.standing import Standing
 from engram.tasks.meta import draw, explain, sample
-from engram.verdicts import recorded_verdicts
+from engram.verdicts import recorded_index, recorded_verdicts
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = {
@@ -201,7 +201,7 @@ def on_files(files: Files, config: Any) -> Files:
         "index.md": index,
         "parts.md": f"# Find what you need\n\n{table}",
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text().replace("](docs/", "]("),
-        "papers.md": headlines.overview_page(papers(), recorded_verdicts()),
+        "papers.md": headlines.overview_page(papers(), recorded_index()),
         **{f"papers/{paper.slug}.md": headlines.page(paper, recorded_verdicts()) for paper in papers()},
         "gallery.md": gallery(),
         "leaderboard.md": standings(),

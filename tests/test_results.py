@@ -147,6 +147,7 @@ def test_the_index_has_the_verdicts_of_the_records():
     assert (tables.RECORDS / FILE).read_text() == as_text(as_json(stored))
     assert list(stored.judgements) == list(index.judgements), "run `engram record`"
     assert (stored.tests, stored.largest) == (index.tests, pytest.approx(index.largest, rel=1e-4))
+    assert stored.rate == index.rate
     for of, row in index.judgements.items():  # the last digits depend on the machine that judges
         numbers = {name: getattr(row, name) for name in ("ours", "low", "high")}
         near = {name: number if number is None else pytest.approx(number, rel=1e-4) for name, number in numbers.items()}

@@ -110,11 +110,13 @@ class Index(NamedTuple):
     Attributes:
         tests: Number of tests over which their verdicts are corrected.
         largest: The largest p-value that decides; 0 if none does.
+        rate: The largest expected share of false verdicts among those that are decided.
         judgements: The claims of all records.
     """
 
     tests: int
     largest: float
+    rate: float
     judgements: Judgements
 
 
@@ -135,7 +137,14 @@ def index_in(folder: Path) -> Index | None:
         for preset, claims in presets.items()
         for claim, row in claims.items()
     ]
-    return Index(content["tests"], content["largest"], {row[:3]: row for row in rows})
+    return Index(content["tests"], content["largest"], content["rate"], {row[:3]: row for row in rows})
+
+
+def recorded_index() -> Index | None:
+    """The index of all records that ship with engram; None if there is none."""
+    experiments = Path(__file__).parent / "experiments"
+    found = (index_in(above / "results") for above in (experiments, *experiments.parents))
+    return next((index for index in found if index is not None), None)
 
 
 def recorded_verdicts() -> Judgements:
@@ -146,9 +155,8 @@ def recorded_verdicts() -> Judgements:
         >>> judged.verdict, judged.corrected, judged.lacks, judged.value
         ('agrees', 'agrees', 0, '0.0154 [0.0126, 0.0182]')
     """
-    experiments = Path(__file__).parent / "experiments"
-    found = (index_in(above / "results") for above in (experiments, *experiments.parents))
-    return next((index.judgements for index in found if index is not None), {})
+    index = recorded_index()
+    return {} if index is None else index.judgements
 
 
 def recorded_counts() -> dict[str, dict[str, Counter[str]]]:
@@ -165,7 +173,7 @@ def as_json(index: Index) -> dict[str, object]:
     for row in index.judgements.values():
         of_preset = claims.setdefault(row.experiment, {}).setdefault(row.preset, {})
         of_preset[row.claim] = dict(zip(row._fields[3:], row[3:], strict=True))
-    return {"tests": index.tests, "largest": index.largest, "claims": claims}
+    return {"tests": index.tests, "largest": index.largest, "rate": index.rate, "claims": claims}
 
 
 def cited(text: str) -> tuple[str, ...]:
@@ -214,6 +222,16 @@ def with_verdicts(text: str, judged: Mapping[str, Judgement], cite: Callable[[st
         return "(not judged)" if row is None or row.ours is None else in_digits(row.ours, " ".join(pattern.split()))
 
     return CITED.sub(set_in, text)
+
+
+def in_percent(share: float) -> str:
+    """A share in percent, with as few digits as two significant ones have.
+
+    Examples:
+        >>> in_percent(0.05), in_percent(0.0571)
+        ('5 %', '5.7 %')
+    """
+    return f"{100 * share:.2g} %"
 
 
 def in_digits(value: float, pattern: str) -> str:

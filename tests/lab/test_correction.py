@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
 from engram.lab import Claim, judge_claim, metric
-from engram.lab.correction import Family, correct, family_of
+from engram.lab.correction import Family, correct, family_of, family_of_claims
 from engram.recording import tables
 from engram.verdicts import BAD, GOOD, recorded_verdicts
 
@@ -31,7 +31,7 @@ def test_what_is_rejected_is_what_scipy_rejects(p_values):
     near = np.isclose(adjusted, 0.05, rtol=1e-12)
     rejected = np.array(p_values) <= family_of(p_values).largest
     assert np.array_equal(rejected[~near], (adjusted <= 0.05)[~near])
-    assert family_of(p_values) == (len(p_values), max(np.array(p_values)[rejected], default=0.0))
+    assert family_of(p_values) == (len(p_values), max(np.array(p_values)[rejected], default=0.0), 0.05)
 
 
 def test_one_in_twenty_of_what_is_decided_is_false():
@@ -47,6 +47,37 @@ def test_one_in_twenty_of_what_is_decided_is_false():
 
 def _normal(z):
     return np.vectorize(lambda value: 0.5 * (1 + math.erf(value / 2**0.5)))(z)
+
+
+def test_extended_plans_raise_the_share_that_may_be_false():
+    """Nulls whose plan is extended while they are open are wrong more often, and the bound covers that."""
+    rng, looks = np.random.default_rng(4), (5, 10, 20)
+    shares, bounds = [], []
+    for _ in range(60):
+        claims = []
+        for mean in (*[1.0] * 12, *[-1.0] * 4):
+            values = rng.normal(mean, size=20)
+            plans = [judged(*values[:last], looks=looks[: number + 1]) for number, last in enumerate(looks)]
+            used = next((number for number, plan in enumerate(plans) if plan.verdict != "undecided"), len(plans) - 1)
+            claims.append(replace(plans[used], plans=used + 1))
+        counted = correct(claims)
+        decided = [one.corrected != "undecided" for one in counted]
+        shares.append(sum(decided[:12]) / max(sum(decided), 1))
+        bounds.append(family_of_claims(claims).rate)
+    assert 0.05 < np.mean(bounds) < 0.15
+    assert np.mean(shares) <= np.mean(bounds) + 3 * np.std(shares) / len(shares) ** 0.5
+
+
+def test_only_looks_beyond_the_first_plan_extend_it():
+    family = family_of([0.01, 0.2, math.nan, 0.5], [1, 2, 9, 3])
+    assert family.rate == pytest.approx(0.05 * 2)
+    for name, preset in (("map-induction", "laptop"), ("pattern-completion", "laptop")):
+        run = tables.recorded(name)[preset]
+        for one in run.claims():
+            beyond = [look for look in run.looks if run.planned < look <= len(one.values)]
+            assert one.plans == 1 + len(beyond)
+    assert {one.plans for one in tables.recorded("pattern-completion")["laptop"].claims()} == {1}
+    assert max(one.plans for one in tables.recorded("map-induction")["laptop"].claims()) > 2
 
 
 def test_without_tests_nothing_is_decided_by_one():

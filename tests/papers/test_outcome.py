@@ -41,10 +41,17 @@ def judged(verdicts: str, against: str = "", preset: str = "laptop"):
         ("h", "agrees"),
         ("N", "not reproduced"),
         ("N-", "disagrees (0 of 2)"),
-        ("f?", "disagrees (0 of 2, 1 undecided)"),
+        ("f?", "undecided (0 of 2, 1 undecided)"),
+        ("ff?", "disagrees (0 of 3, 1 undecided)"),
+        ("NN?", "not reproduced (0 of 3, 1 undecided)"),
+        ("f??", "undecided (0 of 3, 2 undecided)"),
         ("+-", "mixed (1 of 2)"),
         ("+f?", "mixed (1 of 3, 1 undecided)"),
         ("R?", "undecided (1 of 2, 1 undecided)"),
+        ("hh?", "agrees (2 of 3, 1 undecided)"),
+        ("RR?", "reproduced (2 of 3, 1 undecided)"),
+        ("h??", "undecided (1 of 3, 2 undecided)"),
+        ("+-???", "mixed (1 of 5, 3 undecided)"),
         ("?", "undecided"),
         ("+i", "agrees"),
         ("ii", "by construction"),
@@ -55,6 +62,15 @@ def judged(verdicts: str, against: str = "", preset: str = "laptop"):
 )
 def test_the_verdict_on_a_headline(verdicts, said):
     assert str(judged(verdicts)) == said
+
+
+@pytest.mark.parametrize("verdicts", ["h", "hh?", "h?", "h??", "hf", "hhf?", "hfff??"])
+def test_supporting_and_contradicting_claims_weigh_the_same(verdicts):
+    mirrored = judged(verdicts.translate(str.maketrans("hf", "fh")))
+    opposite = {"agrees": "disagrees", "disagrees": "agrees"}
+    found = judged(verdicts)
+    assert mirrored.word == opposite.get(found.word, found.word)
+    assert mirrored[1:] == (found.contradicting, found.supporting, found.undecided)
 
 
 def test_claims_against_a_headline_count_the_other_way_round():

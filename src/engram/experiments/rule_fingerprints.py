@@ -102,7 +102,7 @@ presets = {
     "smoke": Preset(
         seeds=1, changes={"networks": 3, "hidden": 16, "probes": 20, "goal": 0.3, "steps": 60, "looks": 30}
     ),
-    "laptop": Preset(seeds=5, looks=(5, 10, 20, 40, 80)),
+    "laptop": Preset(seeds=5, looks=(5, 10, 20, 40, 80), planned=20),
     "large": Preset(seeds=20, changes={"networks": 12}),
 }
 

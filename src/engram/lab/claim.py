@@ -142,6 +142,8 @@ class JudgedClaim:
         lacks: Estimated number of further seeds that the claim needs to count as its interval decides it; 0 if it does.
         look: The look, counted from 1, that decided it or is the last so far; 0 if all seeds are judged at once.
         confidence: Probability that the interval covers the truth.
+        plans: The number of plans of looks by which it was judged, each made when the results of the one before were
+            known; 1 if no plan was extended for it.
         is_open: Whether further looks, with more seeds, may decide it.
         is_tried: Whether any seed has finished the trials that it reads; if not, nothing is said about it yet.
     """
@@ -159,6 +161,7 @@ class JudgedClaim:
     lacks: int = 0
     look: int = 0
     confidence: float = CONFIDENCE
+    plans: int = 1
     is_open: bool = False
     is_tried: bool = True
 
@@ -302,7 +305,8 @@ def judge_claim(
 
     if why_not or claim.untestable:
         return judged("not testable here", why_not or claim.untestable)
-    if not claim.is_judged_at(preset):
+    if not claim.is_judged_at(preset):  # a value of another size would be read as one of the claim's
+        values, estimated = {}, Estimate(math.nan, math.nan, math.nan, math.nan)
         return judged("not testable here", f"needs preset {' or '.join(claim.presets) or 'laptop'}")
     if not complete:
         is_waiting = set(claim.arms) <= set(asked)

@@ -87,6 +87,8 @@ class Preset:
         changes: The settings that it changes, of all arms or of single ones.
         arms: Its arms (default: all).
         looks: The numbers of seeds after which a run until decided judges the claims.
+        planned: The looks at up to this number of seeds were planned before any result was known. Each further one
+            counts as an extension of the plan, which raises the share of false verdicts.
         published: Where each of its settings stands, in the paper or in the authors' code, if all of them do; empty if
             one of them is ours, or the data are not the paper's.
 
@@ -100,10 +102,12 @@ class Preset:
     changes: Changes = field(default_factory=dict)
     arms: Sequence[str] | None = None
     looks: Sequence[int] = (5, 10, 20, 40)
+    planned: int = 40
     published: str = ""
 
     def __post_init__(self) -> None:
         checks.size("seeds", self.seeds)
+        checks.size("planned", self.planned)
         if not isinstance(self.published, str):
             raise TypeError(f"published = {checks.shown(self.published)}: expected the place of the settings, in words")
         if isinstance(self.arms, str):

@@ -202,6 +202,7 @@ def results_from(
         looks=stored.get("looks", ()),
         reused=stored.get("reused", {}),
         is_published=bool(experiment.presets[stored["preset"]].published),
+        planned=experiment.presets[stored["preset"]].planned,
     )
 
 

@@ -6,7 +6,7 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,11 +20,11 @@ from engram import checks, references
 from engram.lab.choice import Choice, at_ends
 from engram.lab.claim import Claim, JudgedClaim, counted_claims, judge_claim, table
 from engram.lab.config import to_dict
-from engram.lab.correction import Family, correct, family_of
+from engram.lab.correction import Family, correct, family_of_claims
 from engram.lab.folder import TrialFolder
 from engram.lab.loop import set_state
 from engram.storage.files import finite_or_none
-from engram.verdicts import BAD
+from engram.verdicts import BAD, in_percent
 
 T = TypeVar("T")
 EXIT_HOLDS, EXIT_CLAIM, EXIT_FAILURE = 0, 1, 2
@@ -120,6 +120,8 @@ class Results:
         metrics: All metrics: columns arm, seed, step, metric and value.
         environment: Versions and hardware of the trials; where they differ, all values that occur.
         looks: The numbers of seeds at which a run until decided judges the claims; otherwise empty.
+        planned: The looks at up to this number of seeds were planned before any result was known; each further one is
+            an extension of the plan.
         reused: How many trials were taken although something has changed since they were made, by what has.
         is_published: Whether the settings of the preset are the published ones.
         is_recorded: Whether it is the run whose record ships with the experiment.
@@ -141,6 +143,7 @@ class Results:
     is_published: bool = False
     is_recorded: bool = False
     family: Family | None = None
+    planned: int = 40
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For copies and other processes, which first load the file of the settings if it was given by its place."""
@@ -256,7 +259,12 @@ class Results:
         run["is_published"] = self.is_published
         by_seed = self.by_seed
         judged = [judge_claim(claim, by_seed, seeds=self._seeds_for(claim), **run) for claim in self.claimed]
-        return correct(judged, self.looks, self.family)
+        planned = [replace(each, plans=1 + self._extensions(len(each.values))) for each in judged]
+        return correct(planned, self.looks, self.family)
+
+    def _extensions(self, seeds: int) -> int:
+        """How often the plan of looks was extended for a claim that was judged at some number of seeds."""
+        return sum(self.planned < look <= seeds for look in self.looks)
 
     def _seeds_for(self, claim: Claim) -> int:
         """The number of seeds without which a claim is not judged; with looks, all that its arms were run with."""
@@ -270,15 +278,15 @@ class Results:
     def correction(self) -> str:
         """A sentence on the verdicts that count, of claims that were corrected for many tests."""
         claims = self.claims()
-        family = family_of([judged.p for judged in claims]) if self.family is None else self.family
+        family = family_of_claims(claims) if self.family is None else self.family
         if family.tests < 2:
             return ""
         whose = "this run" if self.family is None else "all records"
         short = [f"{judged.claim.id} ({judged.lacks} additional seeds needed)" for judged in claims if judged.lacks]
         effect = f"counts as undecided: {', '.join(short)}" if short else "leaves all verdicts as they are"
         return (
-            f"The correction over {family.tests} tests of {whose} (at most 5 % of what is decided is expected to be "
-            f"false; Benjamini and Hochberg) {effect}."
+            f"The correction over {family.tests} tests of {whose} (at most {in_percent(family.rate)} of what is "
+            f"decided is expected to be false; Benjamini and Hochberg) {effect}."
         )
 
     def exit_code(self) -> int:

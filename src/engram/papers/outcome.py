@@ -47,11 +47,11 @@ def outcome(headline: Headline, found: Judgements) -> Outcome:
     if it fails, disagrees or is not reproduced; the claims under ``against`` the other way round. Identities, which
     hold by construction, and claims that no record judges do not count.
 
-    - All support it: *reproduced* if each of them is, which needs published settings and the published criterion, else
-      *agrees*.
-    - None supports it, and at least one contradicts it: *not reproduced* if all that do are, else *disagrees*.
     - Some support it and some contradict it: *mixed*.
-    - None contradicts it, and at least one is undecided: *undecided*.
+    - More than half support it, and none contradicts it: *reproduced* if each that does is, which needs published
+      settings and the published criterion, else *agrees*.
+    - More than half contradict it, and none supports it: *not reproduced* if each that does is, else *disagrees*.
+    - Else, as half or more are undecided: *undecided*.
     - There are only identities: *by construction*.
     - There is none: *not tried*.
 
@@ -74,13 +74,14 @@ def outcome(headline: Headline, found: Judgements) -> Outcome:
     word: Word
     if not counted:
         word = "by construction" if "identity" in of_claims.values() else "not tried"
-    elif contradicting:
-        against: Word = "not reproduced" if set(decided.values()) == {"not reproduced"} else "disagrees"
-        word = "mixed" if supporting else against
-    elif undecided:
+    elif supporting and contradicting:
+        word = "mixed"
+    elif 2 * len(decided) <= len(counted):
         word = "undecided"
-    else:
+    elif supporting:
         word = "reproduced" if set(decided.values()) == {"reproduced"} else "agrees"
+    else:
+        word = "not reproduced" if set(decided.values()) == {"not reproduced"} else "disagrees"
     return Outcome(word, supporting, contradicting, undecided)
 
 

@@ -9,7 +9,7 @@ from typing import get_args
 
 from engram.papers.headlines import REASONS, Headline, Paper, Tried
 from engram.papers.outcome import WORDS, outcome
-from engram.verdicts import Judgements
+from engram.verdicts import BAD, GOOD, Index, Judgements, in_percent
 
 TRIED = {
     "published settings": "were tried with the published settings",
@@ -60,6 +60,20 @@ def sentence(papers: Sequence[Paper], found: Judgements) -> str:
     return (
         f"Of {len(headlines)} headline statements of {len(papers)} papers, {', '.join(parts[:-1])}, and {parts[-1]}. "
         f"{limited} of them have a caveat: a control or a limit that says what the result does not show."
+    )
+
+
+def expected_errors(index: Index | None) -> str:
+    """How many of the verdicts that are decided in the records may be wrong; empty without records.
+
+    Args:
+        index: The index of the records.
+    """
+    if index is None:
+        return ""
+    decided = sum(row.corrected in (*GOOD, *BAD) for row in index.judgements.values())
+    return (
+        f"Of the {decided} verdicts that our records decide, at most {in_percent(index.rate)} are expected to be wrong."
     )
 
 

@@ -20,7 +20,7 @@ def index_of(runs: Sequence[Results]) -> Index:
         runs: The results in the records.
     """
     claims = [run.claims() for run in runs]
-    family = correction.family_of([judged.p for of_run in claims for judged in of_run])
+    family = correction.family_of_claims([judged for of_run in claims for judged in of_run])
     rows = [
         Judgement(
             run.experiment,

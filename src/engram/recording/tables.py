@@ -18,7 +18,7 @@ from engram.lab.results import Results
 from engram.papers import overview, papers
 from engram.recording.index import index_of, write_index
 from engram.storage.files import read_json, write_atomic, write_json
-from engram.verdicts import Index, counted, recorded_counts, recorded_verdicts
+from engram.verdicts import Index, counted, recorded_counts, recorded_index, recorded_verdicts
 from engram.version import __version__
 
 ROOT = Path(__file__).parents[3]
@@ -105,7 +105,7 @@ def check_headlines() -> None:
 
 def readme_block() -> str:
     """The generated line of the README: how many headlines of papers there are, how they were tried, what came out."""
-    return overview.sentence(papers(), recorded_verdicts())
+    return f"{overview.sentence(papers(), recorded_verdicts())} {overview.expected_errors(recorded_index())}".rstrip()
 
 
 def rules_table() -> str:

@@ -35,7 +35,7 @@ presets = {
             | {"planar": SMALL | {"baselines": True}},
         },
     ),
-    "laptop": Preset(seeds=12, looks=(12, 20, 40)),
+    "laptop": Preset(seeds=12, looks=(12, 20, 40), planned=20),
     "large": Preset(
         seeds=6,
         changes={

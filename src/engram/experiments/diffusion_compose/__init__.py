@@ -85,7 +85,7 @@ presets = {
         changes={"drawing": tiny, "lattices": {"draws": 2}}
         | {arm: {"steps": 4, "checks": 2} for arm, changes in arms.items() if "steps" in changes},
     ),
-    "laptop": Preset(seeds=3, looks=(5, 10, 20, 40)),
+    "laptop": Preset(seeds=3, looks=(5, 10, 20, 40), planned=10),
     "large": Preset(
         seeds=3,
         changes={

@@ -57,7 +57,7 @@ presets = {
             **{arm: {"sequences": 1} for arm in ("finetune", "learned")},
         },
     ),
-    "laptop": Preset(seeds=5, looks=(5, 10, 20)),
+    "laptop": Preset(seeds=5, looks=(5, 10, 20), planned=10),
     "large": Preset(
         seeds=5,
         changes={
