@@ -490,3 +490,23 @@ def test_the_page_gives_the_exact_odds():
     rng = np.random.default_rng(0)
     leads = rng.normal(size=(20_000, 3, 2)) > rng.normal(size=(20_000, 1, 2))
     assert np.mean(leads.all(2).any(1)) == pytest.approx(odds(3, 2), abs=0.015)
+
+
+# What others publish, where their packages cannot be installed.
+
+
+def test_with_many_values_the_interval_at_any_time_is_robbins_mixture():
+    """The bound of Robbins (1970) for normal sums, as in confseq's two-sided normal mixture with rho = 1."""
+    n, error = 200_000, 0.05
+    bound = math.sqrt((n + 1) * math.log((n + 1) / error**2))
+    assert anytime.critical(n, error) * math.sqrt(n) == pytest.approx(bound, rel=1e-4)
+
+
+def test_the_error_of_planned_looks_is_at_most_five_percent():
+    """The exact probability that correlated normal statistics ever exceed their bounds, as group-sequential designs."""
+    looks = np.array([5, 10, 20])
+    bounds = np.array([stats.norm.isf(error / 2) for error in errors_at(3)])
+    covariance = np.sqrt(np.minimum.outer(looks, looks) / np.maximum.outer(looks, looks))
+    normal = stats.multivariate_normal(np.zeros(3), covariance, seed=0)
+    inside = normal.cdf(bounds, lower_limit=-bounds)
+    assert 0.045 <= 1 - inside <= 0.05
