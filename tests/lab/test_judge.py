@@ -186,8 +186,8 @@ def test_clusters_count_once():
     means = frame.group_by("arm", "task").agg(pl.col("accuracy").mean()).sort("arm", "task")
     difference = means.filter(arm="new")["accuracy"].to_numpy() - means.filter(arm="old")["accuracy"].to_numpy()
     known = stats.ttest_1samp(difference, 0.0)
-    for pair in ("seed", None):
-        ours = judge(frame, "accuracy(new) - accuracy(old) >= 0.0", pair=pair, cluster="task")
+    for options in ({"pair": "seed", "cluster": "task"}, {"cluster": "task"}, {"pair": "task"}):
+        ours = judge(frame, "accuracy(new) - accuracy(old) >= 0.0", **options)
         assert (ours.seeds, ours.unit) == (5, "task")
         assert (ours.effect, ours.p) == pytest.approx((difference.mean(), known.pvalue))
     with pytest.raises(ValueError, match="name the column that distinguishes them with cluster"):
@@ -510,3 +510,24 @@ def test_the_error_of_planned_looks_is_at_most_five_percent():
     normal = stats.multivariate_normal(np.zeros(3), covariance, seed=0)
     inside = normal.cdf(bounds, lower_limit=-bounds)
     assert 0.045 <= 1 - inside <= 0.05
+
+
+def test_differences_of_shares_need_as_many_seeds_as_decide_them():
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {"arm": ["new"] * 10 + ["old"] * 10, "seed": [*range(10)] * 2, "hit": [1] * 9 + [0] * 5 + [1] * 6}
+    )
+    judged = judge(frame, "hit(new) - hit(old) >= 0.0")
+    assert judged.verdict == "undecided"
+    n = 10 + judged.more
+    decided = [
+        judge(
+            pl.DataFrame(
+                {"arm": ["new"] * n + ["old"] * n, "hit": np.r_[rng.binomial(1, 0.9, n), rng.binomial(1, 0.6, n)]}
+            ),
+            "hit(new) - hit(old) >= 0.0",
+        ).verdict
+        == "holds"
+        for _ in range(150)
+    ]
+    assert np.mean(decided) == pytest.approx(0.8, abs=0.12)
