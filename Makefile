@@ -94,6 +94,9 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/spatial.py $(QUICK)
 	$(BIN)/python benchmarks/generative.py $(QUICK)
 	$(BIN)/python benchmarks/lab.py $(QUICK)
+	$(PYTHON) -m venv .venv/judge-peers
+	.venv/judge-peers/bin/python -m pip install --quiet --disable-pip-version-check 'statsmodels==0.15.0' 'rliable==1.2.0' 'pandas<3'
+	$(BIN)/python benchmarks/judge.py --peer .venv/judge-peers/bin/python
 	$(BIN)/python benchmarks/page.py
 
 # What is published: a wheel and a source distribution, built anew and checked.

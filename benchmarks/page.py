@@ -24,6 +24,7 @@ import generative
 import generative_diffusion
 import hebbian_conv
 import induction
+import judge
 import lab
 import layers
 import learning_to_remember
@@ -461,6 +462,7 @@ def main() -> None:
             generative,
             generative_diffusion,
             lab,
+            judge,
         )
     ]
     for module, section in sections:

@@ -186,8 +186,8 @@ def test_clusters_count_once():
     means = frame.group_by("arm", "task").agg(pl.col("accuracy").mean()).sort("arm", "task")
     difference = means.filter(arm="new")["accuracy"].to_numpy() - means.filter(arm="old")["accuracy"].to_numpy()
     known = stats.ttest_1samp(difference, 0.0)
-    for pair in ("seed", None):
-        ours = judge(frame, "accuracy(new) - accuracy(old) >= 0.0", pair=pair, cluster="task")
+    for options in ({"pair": "seed", "cluster": "task"}, {"cluster": "task"}, {"pair": "task"}):
+        ours = judge(frame, "accuracy(new) - accuracy(old) >= 0.0", **options)
         assert (ours.seeds, ours.unit) == (5, "task")
         assert (ours.effect, ours.p) == pytest.approx((difference.mean(), known.pvalue))
     with pytest.raises(ValueError, match="name the column that distinguishes them with cluster"):
@@ -490,3 +490,44 @@ def test_the_page_gives_the_exact_odds():
     rng = np.random.default_rng(0)
     leads = rng.normal(size=(20_000, 3, 2)) > rng.normal(size=(20_000, 1, 2))
     assert np.mean(leads.all(2).any(1)) == pytest.approx(odds(3, 2), abs=0.015)
+
+
+# What others publish, where their packages cannot be installed.
+
+
+def test_with_many_values_the_interval_at_any_time_is_robbins_mixture():
+    """The bound of Robbins (1970) for normal sums, as in confseq's two-sided normal mixture with rho = 1."""
+    n, error = 200_000, 0.05
+    bound = math.sqrt((n + 1) * math.log((n + 1) / error**2))
+    assert anytime.critical(n, error) * math.sqrt(n) == pytest.approx(bound, rel=1e-4)
+
+
+def test_the_error_of_planned_looks_is_at_most_five_percent():
+    """The exact probability that correlated normal statistics ever exceed their bounds, as group-sequential designs."""
+    looks = np.array([5, 10, 20])
+    bounds = np.array([stats.norm.isf(error / 2) for error in errors_at(3)])
+    covariance = np.sqrt(np.minimum.outer(looks, looks) / np.maximum.outer(looks, looks))
+    normal = stats.multivariate_normal(np.zeros(3), covariance, seed=0)
+    inside = normal.cdf(bounds, lower_limit=-bounds)
+    assert 0.045 <= 1 - inside <= 0.05
+
+
+def test_differences_of_shares_need_as_many_seeds_as_decide_them():
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {"arm": ["new"] * 10 + ["old"] * 10, "seed": [*range(10)] * 2, "hit": [1] * 9 + [0] * 5 + [1] * 6}
+    )
+    judged = judge(frame, "hit(new) - hit(old) >= 0.0")
+    assert judged.verdict == "undecided"
+    n = 10 + judged.more
+    decided = [
+        judge(
+            pl.DataFrame(
+                {"arm": ["new"] * n + ["old"] * n, "hit": np.r_[rng.binomial(1, 0.9, n), rng.binomial(1, 0.6, n)]}
+            ),
+            "hit(new) - hit(old) >= 0.0",
+        ).verdict
+        == "holds"
+        for _ in range(150)
+    ]
+    assert np.mean(decided) == pytest.approx(0.8, abs=0.12)

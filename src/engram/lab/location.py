@@ -117,4 +117,5 @@ def _third_moment(sample: Float[np.ndarray, " _"]) -> float:
     n = len(sample)
     if n < 3:
         return 0.0
-    return float(np.sum((sample - np.mean(sample)) ** 3)) * n / ((n - 1) * (n - 2))
+    centred = sample - np.mean(sample)
+    return float(np.sum(centred * centred * centred)) * n / ((n - 1) * (n - 2))

@@ -10,7 +10,7 @@ from typing import Any
 
 from engram.lab.correction import family_of
 from engram.lab.judging.assess import ALPHA, LEAST, ONCE, Rule, assess
-from engram.lab.judging.columns import ARM, Names, check_role, runs_of
+from engram.lab.judging.columns import ARM, Names, check_role, runs_of, with_pairs
 from engram.lab.judging.doubts import doubts_of
 from engram.lab.judging.grammar import ParsedClaim, parse
 from engram.lab.judging.judgement import check_looks, entry_of, key_of, side_of, verdict_of
@@ -77,7 +77,8 @@ def best_of(
     if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < math.inf:
         raise ValueError(f"margin = {margin!r}: expected a number of at least 0")
     planned = check_looks(looks)
-    names, table = Names(arm, seed, step, cluster, pair), as_frame(frame)
+    table = as_frame(frame)
+    names, is_paired = with_pairs(table, Names(arm, seed, step, cluster, pair))
     if arm is not None and arm in table.columns:
         arms = [str(value) for value in table[arm].cast(str).unique().sort().drop_nulls()]
         if baseline not in arms:
@@ -90,7 +91,7 @@ def best_of(
     claims = {other: _claim(metric, other, baseline, margin, is_lower_better) for other in others}
     samples = {
         other: sample_of(claim, replace(whole, frame=whole.frame.filter(whole.frame[ARM].is_in([other, baseline]))),
-                         is_paired=pair is not None)
+                         is_paired=is_paired)
         for other, claim in claims.items()
     }  # fmt: skip
     doubts = _shared(doubts_of(samples[o], claims[o].criterion, replace(whole, table=whole.table.filter(

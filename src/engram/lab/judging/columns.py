@@ -134,6 +134,24 @@ def runs_of(
     return Runs(frame, table.rename({arm: ARM}), seed or "row", names.cluster or "", tuple(said), used)
 
 
+def with_pairs(table: pl.DataFrame, names: Names) -> tuple[Names, bool]:
+    """The names of columns, and whether runs are paired one by one.
+
+    Where the column of pairs is not that of the seed, as with tasks of several seeds each, its values are clusters, in
+    which the means of the arms are compared.
+
+    Args:
+        table: The table.
+        names: The columns that are named.
+    """
+    if names.pair is None:
+        return names, False
+    seed = names.seed or _first(SEEDS, table.columns, {names.arm, names.pair})
+    if names.pair in ("seed", seed) or seed is None or names.cluster is not None or names.pair not in table.columns:
+        return names, True
+    return names._replace(cluster=names.pair, seed=seed, pair=None), False
+
+
 def _columns_of(metric: str) -> list[str]:
     found = SHARE.fullmatch(metric)
     if not found:

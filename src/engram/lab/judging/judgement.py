@@ -13,7 +13,7 @@ from typing import Any
 from engram import checks
 from engram.lab.inference import MAX_LOOKS, errors_at
 from engram.lab.judging.assess import ALPHA, LEAST, ONCE, Assessment, Rule, assess, detectable, lacking
-from engram.lab.judging.columns import Names, check_role, runs_of
+from engram.lab.judging.columns import Names, check_role, runs_of, with_pairs
 from engram.lab.judging.doubts import doubts_of
 from engram.lab.judging.grammar import ParsedClaim, parse
 from engram.lab.judging.ledger import Ledger, Line, continued, digest_of, open_ledger, said_of, units_of
@@ -82,9 +82,9 @@ def judge(
     table = as_frame(frame)
     expression = parsed.expression
     is_larger_better = expression.rises == math.isfinite(parsed.criterion.low)
-    names = Names(arm, seed, step, cluster, pair)
+    names, is_paired = with_pairs(table, Names(arm, seed, step, cluster, pair))
     runs = runs_of(table, names, expression.metrics, parsed.measure.arms, at, is_larger_better=is_larger_better)
-    sample = sample_of(parsed, runs, is_paired=pair is not None)
+    sample = sample_of(parsed, runs, is_paired=is_paired)
     said = (*runs.said, *sample.said)
     doubts = tuple(doubts_of(sample, parsed.criterion, runs, expression.metrics, at))
     if ledger is None:
