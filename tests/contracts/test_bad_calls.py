@@ -474,6 +474,7 @@ MADE = {
     "RND.hidden": lambda: 8, "RND.feature_dim": lambda: 4, "permutation_test.n_permutations": lambda: 9,
     "split_trials.axes": lambda: "time units", "split_trials.recording": lambda: np.full((3, 3), 0.5),
     "rule_from_json.stored": lambda: rule_to_json(Hebb()),
+    "DecayedWrite.recall.state": lambda it: it.init(torch.full((3, 3, 3, 3), 0.5)),
     "GGS.sample.n": lambda: 3, "same_geometry.steps": lambda: 1000,
 }  # fmt: skip
 # By the type of an argument, where that is another library's.
@@ -494,6 +495,12 @@ UNREADY = frozenset({
     # They take whatever is given by name, and their signatures name nothing.
     "engram.analysis.difficulty.closed_form.inductive_bias_complexity", "engram.memory.episodic.dnd.DND.forward",
     "engram.memory.episodic.key_value_memory.KeyValueMemory.forward",
+    # What they need at each step depends on the rule, and has no names in the signature.
+    "engram.plasticity.sequence.write_rule.step_scan", *(
+        f"engram.plasticity.sequence.{name}_write.{name.title().replace('_', '')}Write.{method}"
+        for name in ("decayed", "delta", "gated_delta", "gradient", "hebbian", "least_squares", "momentum_delta")
+        for method in ("scan", "write")
+    ),
     # They read files.
     "engram.verify.answer.read_question", "engram.verify.nnet.read_nnet",
     "engram.verify.onnx.read_onnx", "engram.verify.vnnlib.read_vnnlib",

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from engram.plasticity import ClippedHebb, Hebb, Modulated, Oja, PlasticAssociativeMemory, Retroactive
+from engram.plasticity.sequence import DeltaWrite, GatedDeltaWrite, GradientWrite, HebbianWrite
 
 
 def patterns(count, bits, seed=0):
@@ -172,3 +173,21 @@ def test_a_first_call_that_is_refused_leaves_nothing_stored():
     with pytest.raises(NotFittedError):
         memory.predict(X)
     memory.partial_fit(X[:, :3])  # of another width
+
+
+def test_a_hebbian_write_is_the_default_rule_and_a_delta_write_recalls_the_last_pattern_exactly():
+    X = np.sign(np.random.default_rng(0).normal(size=(5, 30)) + 0.7)  # which overlap
+    rules = (None, HebbianWrite(), DeltaWrite())
+    default, hebbian, delta = (PlasticAssociativeMemory(rule).fit(X) for rule in rules)
+    np.testing.assert_allclose(hebbian.trace_, default.trace_, atol=1e-12)
+    np.testing.assert_allclose(delta.trace_ @ X[-1] / 30, X[-1], atol=1e-12)
+    wrong = [(np.sign(memory.predict(X)) != X).mean() for memory in (default, delta)]
+    assert wrong[1] < wrong[0]
+    halved = PlasticAssociativeMemory(DeltaWrite()).fit(X[:1], sample_weight=[0.5])
+    np.testing.assert_allclose(halved.trace_, default.fit(X[:1]).trace_ / 2, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", [GatedDeltaWrite(), GradientWrite()], ids=["decay", "norm"])
+def test_a_write_rule_that_needs_more_than_beta_is_refused(rule):
+    with pytest.raises(ValueError, match=r"rule = .*: expected a write rule that takes beta alone"):
+        PlasticAssociativeMemory(rule).fit(np.eye(3))

@@ -211,5 +211,5 @@ def test_no_steps_and_one_step_are_sequences():
 def test_the_layer_computes_what_the_steps_give():
     layer, input = layer_with("delta"), sequence(70)
     output, _ = layer(input)
-    layer.rule.run = lambda state, *sequences: step_scan(layer.rule, state, *sequences)
+    layer.rule._run = lambda state, *sequences: step_scan(layer.rule, state, *sequences)
     close(output, layer(input)[0])

@@ -12,12 +12,14 @@ from torch.nn import functional
 from engram.plasticity.sequence import (
     DecayedWrite,
     DeltaWrite,
+    FastWeightLayer,
     FastWeights,
     GatedDeltaWrite,
     GradientWrite,
     HebbianWrite,
     LeastSquaresWrite,
     MomentumDeltaWrite,
+    WriteRule,
     step_scan,
 )
 
@@ -273,3 +275,40 @@ def test_missing_signals_and_chunks_without_steps_are_refused():
         GradientWrite(0)
     with pytest.raises(ValueError, match="ridge = 0"):
         LeastSquaresWrite(0.0)
+
+
+class Oja(WriteRule):
+    """A rule of one's own, that defines no more than its step: Oja's rule with the value as postsynaptic activity."""
+
+    def _write(self, state, key, value, *signals):
+        (beta,) = signals
+        change = value.unsqueeze(-1) * (key.unsqueeze(-2) - value.unsqueeze(-1) * state.weight)
+        return FastWeights(state.weight + beta[..., None, None] * change)
+
+
+def test_a_rule_of_ones_own_defines_its_step_alone():
+    rule = Oja()
+    arguments = drawn(rule, length=11)
+    close(rule.scan(*arguments, chunk_size=4), step_scan(rule, *arguments))
+    layer = FastWeightLayer(5, rule=rule, generator=seeded()).double()
+    output, state = layer(torch.randn(9, 2, 5, generator=seeded(), dtype=torch.float64))
+    output.square().sum().backward()
+    assert state.weight.any()
+    assert layer.weight_in.grad.any()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_single_write_and_recall_are_a_scan_of_one_step_and_name_what_is_wrong(name):
+    rule = RULES[name]().double()
+    state, query, key, value, *signals = drawn(rule, length=1)
+    at_step = [signal[:, :, 0] for signal in signals]
+    last = rule.write(state, key[:, :, 0], value[:, :, 0], *at_step)
+    close(rule.scan(state, query, key, value, *signals), (rule.recall(last, query[:, :, 0]).unsqueeze(2), last))
+    with pytest.raises((TypeError, ValueError), match="value"):
+        rule.write(state, key[:, :, 0], value[:1, :, 0], *at_step)
+    with pytest.raises(ValueError, match="beta contains -1"):
+        rule.write(state, key[:, :, 0], value[:, :, 0], at_step[0] * 0 - 1, *at_step[1:])
+    with pytest.raises(ValueError, match="signals has 0 items"):
+        rule.write(state, key[:, :, 0], value[:, :, 0])
+    with pytest.raises(ValueError, match=r"state.weight.shape"):
+        rule.recall(state, query[:1, :, 0])

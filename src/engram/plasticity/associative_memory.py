@@ -17,6 +17,8 @@ from engram.copying import copied
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
+from engram.plasticity.sequence.state import ChunkFastWeights, FastWeights
+from engram.plasticity.sequence.write_rule import WriteRule
 from engram.plasticity.state import PlasticState, RuleState, TraceState
 
 Data = Annotated[Any, ArrayLike]  # scikit-learn raises its own errors for anything else
@@ -43,11 +45,14 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
     answer is noisy, so look at its sign. Patterns of graded values are recovered up to a factor. The known values of a
     cue are not copied into the answer: ``numpy.where(numpy.isnan(X), memory.predict(X), X)`` does that.
 
+    A write rule stores a pattern as the pair of the key p / |p| and the value |p| p, with beta = w; by ``HebbianWrite``
+    that is the default rule, while by ``DeltaWrite`` H p / n = p holds exactly for the last pattern that was stored.
+
     Args:
         rule: The plasticity rule; it is copied with its trained parameters, and not trained here. If None,
             ``Modulated(clip=None)``, which makes a Hopfield network. A rule with a bound forgets older patterns, as
             ``Hebb`` does. With ``Retroactive`` the weight of a pattern acts on the patterns before it, unless
-            ``trace_first``.
+            ``trace_first``. A ``WriteRule`` must take beta as its only signal, as ``DeltaWrite`` does.
         gain: Slope of the units while they settle; at 1 or less, silence is stable.
         recall_steps: Number of steps for which the unknown units settle.
 
@@ -68,13 +73,13 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
     """
 
     n_features_in_: int
-    rule_: PlasticityRule
-    state_: RuleState
+    rule_: PlasticityRule | WriteRule
+    state_: RuleState | FastWeights | ChunkFastWeights
 
     # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
         self,
-        rule: Annotated[Any, PlasticityRule | None] = None,
+        rule: Annotated[Any, PlasticityRule | WriteRule | None] = None,
         *,
         gain: Annotated[Any, float] = 4.0,
         recall_steps: Annotated[Any, int] = 10,
@@ -87,7 +92,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
     def trace_(self) -> np.ndarray:
         """The Hebbian traces, (n, n) as (post, pre)."""
         check_is_fitted(self)
-        return self.state_.trace[0].numpy(force=True).copy()
+        return self._trace().numpy(force=True).copy()
 
     def fit(self, X: Data, y: object = None, sample_weight: Data | None = None) -> PlasticAssociativeMemory:
         """Forget everything and store patterns.
@@ -133,7 +138,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         cues: Any = checks.samples(self, X, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", reset=False)
-        trace = self.state_.trace[0]
+        trace = self._trace()
         weight = (trace - torch.diag(trace.diagonal())) / max(self.n_features_in_ - 1, 1)
         cue = torch.tensor(cues).to(trace)
         is_known, cue = ~cue.isnan(), cue.nan_to_num(0.0)
@@ -152,24 +157,42 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
         )
         if first:
             if self.rule is not None:
-                checks.instance("rule", self.rule, PlasticityRule)  # type: ignore[type-abstract]
+                checks.instance("rule", self.rule, PlasticityRule | WriteRule)  # type: ignore[arg-type]
+            if isinstance(self.rule, WriteRule) and (self.rule.signals != ("beta",) or self.rule.square):
+                raise ValueError(f"rule = {self.rule}: expected a write rule that takes beta alone and any values")
             checks.size("recall_steps", self.recall_steps)
             checks.number("gain", self.gain, above=0)
             rule = Modulated(clip=None) if self.rule is None else copied(self.rule)
             self.rule_ = rule.to(dtype=torch.tensor(patterns[:1]).dtype).requires_grad_(False)
-            self.state_ = self.rule_.init(1, self.n_features_in_, self.n_features_in_)
-        if sample_weight is not None and not self.rule_.modulated:
+            n = self.n_features_in_
+            if isinstance(self.rule_, WriteRule):
+                self.state_ = self.rule_.init(torch.zeros(1, 1, n, n, dtype=torch.tensor(patterns[:1]).dtype))
+            else:
+                self.state_ = self.rule_.init(1, n, n)
+        takes_weights = isinstance(self.rule_, WriteRule) or self.rule_.modulated
+        if sample_weight is not None and not takes_weights:
             raise ValueError(f"sample_weight is given: expected None, because rule = {self.rule_} is not modulated")
         with checks.noted(sample_weight=sample_weight):
-            weights = torch.tensor(_check_sample_weight(sample_weight, patterns)).to(self.state_.trace)
+            weights = torch.tensor(_check_sample_weight(sample_weight, patterns)).to(self._trace())
         if (np.abs(patterns) > 1).any():
             warnings.warn("X is outside [-1, 1]: such values weigh more than recall can", RuntimeWarning, stacklevel=3)
-        activity = torch.tensor(patterns).to(self.state_.trace).nan_to_num(0.0)
+        activity = torch.tensor(patterns).to(self._trace()).nan_to_num(0.0)
         with torch.no_grad():
             for pattern, weight in zip(activity.unsqueeze(1), weights.view(-1, 1, 1), strict=True):
-                signal = weight if self.rule_.modulated else None
-                self.state_ = self.rule_.update(self.state_, pre=pattern, post=pattern, modulator=signal)
+                if isinstance(self.rule_, WriteRule):
+                    length = pattern.norm()
+                    key = pattern / length.clamp_min(torch.finfo(length.dtype).tiny)
+                    self.state_ = self.rule_.write(self.state_, key[None], (length * pattern)[None], weight[0, None])
+                else:
+                    signal = weight if self.rule_.modulated else None
+                    state: Any = self.state_
+                    self.state_ = self.rule_.update(state, pre=pattern, post=pattern, modulator=signal)
         return self
+
+    def _trace(self) -> torch.Tensor:
+        """The traces of the one episode, or the matrix of the one head."""
+        state: Any = self.state_
+        return state.weight[0, 0] if isinstance(self.rule_, WriteRule) else state.trace[0]  # type: ignore[no-any-return]
 
     def __sklearn_tags__(self) -> Tags:
         """Scikit-learn's tags: NaN is allowed."""

@@ -17,6 +17,7 @@ from engram.recording.tables import PRESET, README_FIGURE, ROOT, RULES, path_of,
 from engram.storage.files import read_json, write_atomic
 
 IMAGES = ROOT / "docs" / "images"
+GUIDES = (RULES, "associative-recall")  # whose own figures a guide shows
 THUMBNAIL = (540, 330)  # shown at two thirds of this or less
 DRAWN_WIDTH = 800  # before it is made smaller; its letters are large
 
@@ -40,9 +41,9 @@ def figure_is_current(name: str) -> bool:
 
 
 def draw(name: str) -> None:
-    """Draw an experiment's learning curves as SVG, or its own figure for the guide to learning rules."""
+    """Draw an experiment's learning curves as SVG, or its own figure for a guide."""
     results = recorded(name)[PRESET]
-    if name == RULES:
+    if name in GUIDES:
         figure = figures_of(registry.get("experiments", name), results, curves=False)["figure"]
         figure.update_layout(font_family="sans-serif", width=1100)
     else:
@@ -91,7 +92,7 @@ def draw_thumbnails() -> None:
 
 def write() -> None:
     """Draw the pictures that are not current."""
-    for name in (README_FIGURE, RULES):
+    for name in (README_FIGURE, *GUIDES):
         if PRESET in recorded(name) and not figure_is_current(name):
             draw(name)
     draw_thumbnails()

@@ -30,21 +30,21 @@ class DecayedWrite(WriteRule):
     signals = ("beta", "log_decay")
     corrects = False
 
-    def write(
+    def _write(
         self,
         state: FastWeights,
         key: Float[Tensor, "batch heads key"],
         value: Float[Tensor, "batch heads value"],
         *signals: Float[Tensor, "batch heads"],
     ) -> FastWeights:
-        """As ``WriteRule.write``; ``log_decay`` is the logarithm of alpha."""
+        """As ``WriteRule._write``; ``log_decay`` is the logarithm of alpha."""
         beta, log_decay = signals
         return FastWeights(plus_outer(scaled(state.weight, log_decay.exp()), beta, value, key))
 
-    def chunk(
+    def _chunk(
         self, state: FastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor
     ) -> tuple[Tensor, FastWeights]:
-        """As ``HebbianWrite.chunk``, with the products of alpha in the triangle, at S and at K."""
+        """As ``HebbianWrite._chunk``, with the products of alpha in the triangle, at S and at K."""
         beta, log_decay = signals
         weight, outputs = state.weight, []
         between, since_start = decay_between(log_decay), log_decay.cumsum(-1).exp()

@@ -31,19 +31,19 @@ class DeltaWrite(WriteRule):
         3.0
     """
 
-    def write(
+    def _write(
         self,
         state: FastWeights,
         key: Float[Tensor, "batch heads key"],
         value: Float[Tensor, "batch heads value"],
         *signals: Float[Tensor, "batch heads"],
     ) -> FastWeights:
-        """As ``WriteRule.write``."""
+        """As ``WriteRule._write``."""
         (beta,) = signals
         error = value - times(state.weight, key)
         return FastWeights(plus_outer(state.weight, beta, error, key))
 
-    def chunk(
+    def _chunk(
         self, state: FastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor
     ) -> tuple[Tensor, FastWeights]:
         """U = (I + diag(beta) tril(K K', -1))^-1 diag(beta) (V - K S'), O = Q S' + tril(Q K') U, S_new = S + U' K."""

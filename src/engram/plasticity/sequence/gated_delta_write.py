@@ -30,22 +30,22 @@ class GatedDeltaWrite(WriteRule):
 
     signals = ("beta", "log_decay")
 
-    def write(
+    def _write(
         self,
         state: FastWeights,
         key: Float[Tensor, "batch heads key"],
         value: Float[Tensor, "batch heads value"],
         *signals: Float[Tensor, "batch heads"],
     ) -> FastWeights:
-        """As ``WriteRule.write``; ``log_decay`` is the logarithm of alpha."""
+        """As ``WriteRule._write``; ``log_decay`` is the logarithm of alpha."""
         beta, log_decay = signals
         left = scaled(state.weight, log_decay.exp())
         return FastWeights(plus_outer(left, beta, value - times(left, key), key))
 
-    def chunk(
+    def _chunk(
         self, state: FastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor
     ) -> tuple[Tensor, FastWeights]:
-        """As ``DeltaWrite.chunk``, with the products of alpha between two steps in both triangles, at S and at K."""
+        """As ``DeltaWrite._chunk``, with the products of alpha between two steps in both triangles, at S and at K."""
         beta, log_decay = signals
         weight, outputs = state.weight, []
         between, since_start = decay_between(log_decay), log_decay.cumsum(-1).exp()

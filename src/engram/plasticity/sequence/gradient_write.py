@@ -13,11 +13,11 @@ from engram.plasticity.sequence.write_rule import (
     CHUNK_SIZE,
     WriteRule,
     by_chunk,
+    by_step,
     in_chunks,
     in_time,
     plus_outer,
     scaled,
-    step_scan,
     times,
 )
 
@@ -66,20 +66,14 @@ class GradientWrite(WriteRule):
         """As ``WriteRule.shapes``."""
         return (value_size, key_size), (value_size, key_size), ()
 
-    def init(self, weight: Float[Tensor, "batch heads value key"]) -> ChunkFastWeights:
-        """As ``WriteRule.init``."""
-        # Not ``new_zeros``, which under ``torch.func.vmap`` would be a position for each set of parameters.
-        position = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device)
-        return ChunkFastWeights(weight, weight, position)
-
-    def write(
+    def _write(
         self,
         state: ChunkFastWeights,
         key: Float[Tensor, "batch heads key"],
         value: Float[Tensor, "batch heads value"],
         *signals: Float[Tensor, "batch heads"],
     ) -> ChunkFastWeights:
-        """As ``WriteRule.write``; beta is the step size of the descent."""
+        """As ``WriteRule._write``; beta is the step size of the descent."""
         (beta,) = signals
         begins = (state.position < 0.5)[:, None, None, None]
         start = torch.where(begins, state.weight, state.start)
@@ -88,7 +82,7 @@ class GradientWrite(WriteRule):
         ends = state.position > self.chunk_size - 1.5
         return ChunkFastWeights(weight, start, torch.where(ends, 0.0, state.position + 1))
 
-    def chunk(
+    def _chunk(
         self, state: ChunkFastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor
     ) -> tuple[Tensor, ChunkFastWeights]:
         """O = Q S' + tril(Q K') U and S_new = S + U' K, where U are the steps of the descent at the chunk's start."""
@@ -102,7 +96,7 @@ class GradientWrite(WriteRule):
             weight = weight + u.transpose(-1, -2) @ k
         return in_time(outputs), ChunkFastWeights(weight, start, state.position)
 
-    def run(
+    def _run(
         self,
         state: ChunkFastWeights,
         query: Tensor,
@@ -111,12 +105,12 @@ class GradientWrite(WriteRule):
         *signals: Tensor,
         chunk_size: int = CHUNK_SIZE,
     ) -> tuple[Tensor, ChunkFastWeights]:
-        """As ``WriteRule.run``, in the rule's own chunks; step by step if the sequences stand at different places."""
+        """As ``WriteRule._run``, in the rule's own chunks; step by step if the sequences stand at different places."""
         length, size = query.shape[2], self.chunk_size
         outputs: list[Tensor] = []
         position = _common(state.position)
         if position is None or length < 2:
-            return step_scan(self, state, query, key, value, *signals) if length else (value, state)
+            return by_step(self, state, query, key, value, *signals) if length else (value, state)
         head = min(-position % size, length)  # what is left of a chunk that has begun
         whole = length - (length - head) % size
         for begin, end in ((0, head), (head, whole), (whole, length)):
@@ -124,7 +118,7 @@ class GradientWrite(WriteRule):
                 if begin or not position:
                     state = state._replace(start=state.weight)
                 pieces = [in_chunks(t[:, :, begin:end], min(end - begin, size)) for t in (query, key, value, *signals)]
-                output, state = self.chunk(state, *pieces)
+                output, state = self._chunk(state, *pieces)
                 outputs.append(output)
         place = torch.full_like(state.position, (position + length) % size)
         return torch.cat(outputs, 2), state._replace(position=place)

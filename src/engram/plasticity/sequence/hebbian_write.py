@@ -30,18 +30,18 @@ class HebbianWrite(WriteRule):
 
     corrects = False
 
-    def write(
+    def _write(
         self,
         state: FastWeights,
         key: Float[Tensor, "batch heads key"],
         value: Float[Tensor, "batch heads value"],
         *signals: Float[Tensor, "batch heads"],
     ) -> FastWeights:
-        """As ``WriteRule.write``."""
+        """As ``WriteRule._write``."""
         (beta,) = signals
         return FastWeights(plus_outer(state.weight, beta, value, key))
 
-    def chunk(
+    def _chunk(
         self, state: FastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor
     ) -> tuple[Tensor, FastWeights]:
         """O = Q S' + tril(Q K') U, S_new = S + U' K with U = diag(beta) V."""

@@ -23,7 +23,7 @@ from engram.plasticity.sequence.gradient_write import GradientWrite
 from engram.plasticity.sequence.hebbian_write import HebbianWrite
 from engram.plasticity.sequence.least_squares_write import LeastSquaresWrite
 from engram.plasticity.sequence.momentum_delta_write import MomentumDeltaWrite
-from engram.plasticity.sequence.write_rule import State, WriteRule
+from engram.plasticity.sequence.write_rule import State, WriteRule, check_state
 
 WRITE_RULES: dict[str, Callable[[], WriteRule]] = {
     "hebbian": HebbianWrite,
@@ -230,7 +230,7 @@ class FastWeightLayer(nn.Module):
         """The checked state with a batch axis; ``shape`` is the batch, or () for one sequence."""
         if state is None:
             return self.init(*(shape or (1,)))
-        self.rule.check_state(state, shape, (self.heads, self.value_size, self.key_size), self.weight_in)
+        check_state(self.rule, state, shape, (self.heads, self.value_size, self.key_size), self.weight_in)
         return state if shape else each(lambda t: t.unsqueeze(0), state)
 
     def _run(
@@ -242,7 +242,7 @@ class FastWeightLayer(nn.Module):
         keys, value, gate, signals = torch.split(by_head, self._sizes, -1)
         features = FEATURE_MAPS[self.feature_map](keys.unflatten(-1, (2, self.key_size)))  # type: ignore[no-untyped-call]
         query, key = features.unbind(-2)
-        recalled, state = self.rule.run(state, query, key, value, *self._signals(signals.unbind(-1)))
+        recalled, state = self.rule._run(state, query, key, value, *self._signals(signals.unbind(-1)))
         if self.norm_weight is not None:
             mean_square = recalled.square().mean(-1, keepdim=True)
             recalled = recalled * (mean_square + EPS).rsqrt() * self.norm_weight.unsqueeze(1)

@@ -56,14 +56,14 @@ class LeastSquaresWrite(WriteRule):
         """As ``WriteRule.shapes``."""
         return (value_size, key_size), (key_size, key_size)
 
-    def write(
+    def _write(
         self,
         state: LeastSquaresFastWeights,
         key: Float[Tensor, "batch heads key"],
         value: Float[Tensor, "batch heads value"],
         *signals: Float[Tensor, "batch heads"],
     ) -> LeastSquaresFastWeights:
-        """As ``WriteRule.write``; ``log_decay`` is the logarithm of gamma."""
+        """As ``WriteRule._write``; ``log_decay`` is the logarithm of gamma."""
         beta, log_decay = signals
         decay = log_decay.exp()
         return LeastSquaresFastWeights(
@@ -71,16 +71,16 @@ class LeastSquaresWrite(WriteRule):
             plus_outer(scaled(state.gram, decay), beta, key, key),
         )
 
-    def recall(
+    def _recall(
         self, state: LeastSquaresFastWeights, query: Float[Tensor, "batch heads key"]
     ) -> Float[Tensor, "batch heads value"]:
         """G (H + Lambda)^-1 q."""
         return times(state.weight, self._solved(state.gram, query))
 
-    def chunk(
+    def _chunk(
         self, state: LeastSquaresFastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor
     ) -> tuple[Tensor, LeastSquaresFastWeights]:
-        """As ``DecayedWrite.chunk`` for G, with the solution for each query in its place; each step has its own H."""
+        """As ``DecayedWrite._chunk`` for G, with the solution for each query in its place; each step has its own H."""
         beta, log_decay = signals
         weight, gram, outputs = state.weight, state.gram, []
         between, since = decay_between(log_decay), log_decay.cumsum(-1).exp()

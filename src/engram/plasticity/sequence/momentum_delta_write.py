@@ -37,20 +37,20 @@ class MomentumDeltaWrite(WriteRule):
     signals = ("beta", "log_decay", "log_momentum")
     state_type = MomentumFastWeights
 
-    def write(
+    def _write(
         self,
         state: MomentumFastWeights,
         key: Float[Tensor, "batch heads key"],
         value: Float[Tensor, "batch heads value"],
         *signals: Float[Tensor, "batch heads"],
     ) -> MomentumFastWeights:
-        """As ``WriteRule.write``; the logarithms are those of alpha and eta."""
+        """As ``WriteRule._write``; the logarithms are those of alpha and eta."""
         beta, log_decay, log_momentum = signals
         error = value - times(state.weight, key)
         momentum = plus_outer(scaled(state.momentum, log_momentum.exp()), beta, error, key)
         return MomentumFastWeights(scaled(state.weight, log_decay.exp()) + momentum, momentum)
 
-    def chunk(
+    def _chunk(
         self, state: MomentumFastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor
     ) -> tuple[Tensor, MomentumFastWeights]:
         """The exact chunk of two linear recurrences, of which one drives the other.
@@ -73,10 +73,10 @@ class MomentumDeltaWrite(WriteRule):
             key, beta, before, value, scaled(key, since_before), scaled(key, momentum_before)
         )
         sequences = query, key, of_value, torch.cat((of_key, of_moved), -1), attention(query, key, reach)
-        return _run(state, sequences, (since, of_momentum), (reach, carried), carried_since[..., -1])
+        return _chunks(state, sequences, (since, of_momentum), (reach, carried), carried_since[..., -1])
 
 
-def _run(
+def _chunks(
     state: MomentumFastWeights,
     sequences: tuple[Tensor, ...],
     since: tuple[Tensor, Tensor],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -24,7 +24,8 @@ class WriteRule(nn.Module, ABC):
     """How a matrix S, (value, key), takes up the pair of a key k and a value v, and what it recalls.
 
     A rule owns its own parameters, if any, and never the state. ``write`` and ``recall`` are the definition, one step
-    at a time; ``scan`` gives the same for a whole sequence, in matrix products of chunks of it.
+    at a time; ``scan`` gives the same for a whole sequence, in matrix products of chunks of it. Your own rule defines
+    ``_write``, which ``write`` calls with checked arguments, and, where they differ, ``_recall`` and ``_chunk``.
 
     Attributes:
         signals: Names of the numbers that the rule takes at each step, for each sequence and head: ``"beta"``, the
@@ -49,28 +50,63 @@ class WriteRule(nn.Module, ABC):
     def init(self, weight: Float[Tensor, "batch heads value key"]) -> State:
         """The state in which nothing has been written yet but ``weight``; all else is zero."""
         checks.arguments()
-        others = self.shapes(*weight.shape[2:])[1:]
-        zeros = [weight.new_zeros(*weight.shape[: 2 if shape else 1], *shape) for shape in others]
-        return self.state_type(weight, *zeros)
+        batch, heads, *matrix = weight.shape
+        # Not ``new_zeros``, which under ``torch.func.vmap`` would give a state for each set of parameters.
+        options: dict[str, Any] = {"dtype": weight.dtype, "device": weight.device}
+        sizes = [(batch, heads, *shape) if shape else (batch,) for shape in self.shapes(*matrix)[1:]]
+        return self.state_type(weight, *(torch.zeros(*size, **options) for size in sizes))
 
-    @abstractmethod
-    def write(self, state: State, key: Tensor, value: Tensor, *signals: Tensor) -> State:
+    def write(
+        self,
+        state: State,
+        key: Float[Tensor, "batch heads key"],
+        value: Float[Tensor, "batch heads value"],
+        *signals: Float[Tensor, "batch heads"],
+    ) -> State:
         """The state after one pair; nothing is changed in place.
 
         Args:
             state: The state before.
-            key: k, (batch, heads, key).
-            value: v, (batch, heads, value).
-            *signals: The rule's signals in their order, (batch, heads) each.
+            key: k.
+            value: v.
+            *signals: The rule's signals in their order.
+
+        Raises:
+            TypeError, ValueError: As ``scan``.
         """
+        checks.arguments()
+        at_step = [checks.instance("signals", signal, Tensor).unsqueeze(-1) for signal in signals]
+        check_written(self, state, (key.unsqueeze(2), key.unsqueeze(2), value.unsqueeze(2)), at_step)
+        return self._write(state, key, value, *signals)
 
     def recall(self, state: State, query: Float[Tensor, "batch heads key"]) -> Float[Tensor, "batch heads value"]:
-        """What the memory answers to a query: S q."""
-        return times(state.weight, query)
+        """What the memory answers to a query: S q, unless the rule says otherwise.
+
+        Args:
+            state: The state.
+            query: q.
+
+        Raises:
+            TypeError, ValueError: The query is no tensor, or the state not one of the rule's for this batch, heads and
+                key size.
+        """
+        checks.arguments()
+        checks.instance("state", state, self.state_type)
+        batch, heads, key_size = query.shape
+        checks.tensor("state.weight", state.weight, (batch, heads, "value", key_size), query)
+        check_state(self, state, (batch,), (heads, state.weight.shape[2], key_size), query)
+        return self._recall(state, query)
 
     @abstractmethod
-    def chunk(self, state: State, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor) -> tuple[Tensor, State]:
-        """What is recalled at each step of equally long chunks, and the state after the last.
+    def _write(self, state: State, key: Tensor, value: Tensor, *signals: Tensor) -> State:
+        """As ``write``, for arguments that were checked: what defines the rule."""
+
+    def _recall(self, state: State, query: Float[Tensor, "batch heads key"]) -> Float[Tensor, "batch heads value"]:
+        """As ``recall``, for arguments that were checked."""
+        return times(state.weight, query)
+
+    def _chunk(self, state: State, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor) -> tuple[Tensor, State]:
+        """What is recalled at each step of equally long chunks, and the state after the last; by default step by step.
 
         Args:
             state: The state before the first chunk.
@@ -79,6 +115,11 @@ class WriteRule(nn.Module, ABC):
             value: The values.
             *signals: (chunks, batch, heads, size) each.
         """
+        outputs = []
+        for sequences in by_chunk(query, key, value, *signals):
+            output, state = by_step(self, state, *sequences)
+            outputs.append(output)
+        return in_time(outputs), state
 
     def scan(
         self,
@@ -105,38 +146,23 @@ class WriteRule(nn.Module, ABC):
         """
         checks.size("chunk_size", chunk_size)
         check_written(self, state, (query, key, value), signals)
-        return self.run(state, query, key, value, *signals, chunk_size=chunk_size)
+        return self._run(state, query, key, value, *signals, chunk_size=chunk_size)
 
-    def run(
+    def _run(
         self, state: State, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor, chunk_size: int = CHUNK_SIZE
     ) -> tuple[Tensor, State]:
         """As ``scan``, for arguments that were checked."""
         length, outputs = query.shape[2], []
         if length == 1:
-            state = self.write(state, key[:, :, 0], value[:, :, 0], *(signal[:, :, 0] for signal in signals))
-            return self.recall(state, query[:, :, 0]).unsqueeze(2), state
+            state = self._write(state, key[:, :, 0], value[:, :, 0], *(signal[:, :, 0] for signal in signals))
+            return self._recall(state, query[:, :, 0]).unsqueeze(2), state
         whole = length - length % chunk_size
         for part, size in ((slice(0, whole), chunk_size), (slice(whole, length), length - whole)):
             if part.start < part.stop:
                 chunks = (in_chunks(t[:, :, part], size) for t in (query, key, value, *signals))
-                output, state = self.chunk(state, *chunks)
+                output, state = self._chunk(state, *chunks)
                 outputs.append(output)
         return torch.cat(outputs, 2) if outputs else value, state
-
-    def check_state(self, state: State, shape: tuple[int, ...], sizes: tuple[int, int, int], like: Tensor) -> None:
-        """Raise unless ``state`` is one of this rule's, of this form.
-
-        Args:
-            state: The state.
-            shape: Its axes before the heads: the batch, or none.
-            sizes: Heads, value size, key size.
-            like: A tensor of the expected dtype and device.
-        """
-        checks.instance("state", state, self.state_type)
-        heads, *matrix = sizes
-        for name, tensor, last in zip(state._fields, state, self.shapes(*matrix), strict=True):
-            checks.tensor(f"state.{name}", tensor, (*shape, heads, *last) if last else shape, like)
-            checks.finite(f"state.{name}", tensor.detach())
 
 
 def step_scan(
@@ -157,14 +183,40 @@ def step_scan(
     """
     checks.instance("rule", rule, WriteRule)  # type: ignore[type-abstract]
     check_written(rule, state, (query, key, value), signals)
+    return by_step(rule, state, query, key, value, *signals)
+
+
+def by_step(
+    rule: WriteRule, state: State, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor
+) -> tuple[Tensor, State]:
+    """As ``step_scan``, for arguments that were checked."""
     outputs = []
     for q, k, v, *at_step in zip(*(t.unbind(2) for t in (query, key, value, *signals)), strict=True):
-        state = rule.write(state, k, v, *at_step)
-        outputs.append(rule.recall(state, q))
+        state = rule._write(state, k, v, *at_step)
+        outputs.append(rule._recall(state, q))
     return torch.stack(outputs, 2) if outputs else torch.empty_like(value), state
 
 
-def check_written(rule: WriteRule, state: State, sequences: tuple[Any, ...], signals: tuple[Any, ...]) -> None:
+def check_state(
+    rule: WriteRule, state: State, shape: tuple[int, ...], sizes: tuple[int, int, int], like: Tensor
+) -> None:
+    """Raise unless ``state`` is one of the rule's, of this form.
+
+    Args:
+        rule: The rule.
+        state: The state.
+        shape: Its axes before the heads: the batch, or none.
+        sizes: Heads, value size, key size.
+        like: A tensor of the expected dtype and device.
+    """
+    checks.instance("state", state, rule.state_type)
+    heads, *matrix = sizes
+    for name, tensor, last in zip(state._fields, state, rule.shapes(*matrix), strict=True):
+        checks.tensor(f"state.{name}", tensor, (*shape, heads, *last) if last else shape, like)
+        checks.finite(f"state.{name}", tensor.detach())
+
+
+def check_written(rule: WriteRule, state: State, sequences: tuple[Any, ...], signals: Sequence[Any]) -> None:
     """Raise unless a rule can write these sequences into this state.
 
     Args:
@@ -181,7 +233,7 @@ def check_written(rule: WriteRule, state: State, sequences: tuple[Any, ...], sig
     checks.tensor("value", value, (batch, heads, length, key_size if rule.square else "value"), key)
     if len(signals) != len(rule.signals):
         raise ValueError(f"signals has {len(signals)} items: expected {len(rule.signals)}, {', '.join(rule.signals)}")
-    rule.check_state(state, (batch,), (heads, value.shape[3], key_size), key)
+    check_state(rule, state, (batch,), (heads, value.shape[3], key_size), key)
     for name, signal in zip(rule.signals, signals, strict=True):
         checks.tensor(name, signal, (batch, heads, length), key)
         if checks.readable(signal) and signal.numel():
