@@ -282,7 +282,6 @@ class Announcer:
                     self._results,
                     preset=request.preset,
                     is_published=bool(request.experiment.presets[request.preset].published),
-                    planned=request.experiment.presets[request.preset].planned,
                     seeds=seeds,
                     looks=request.looks,
                 )

@@ -285,8 +285,8 @@ class Results:
         short = [f"{judged.claim.id} ({judged.lacks} additional seeds needed)" for judged in claims if judged.lacks]
         effect = f"counts as undecided: {', '.join(short)}" if short else "leaves all verdicts as they are"
         return (
-            f"The correction over {family.tests} tests of {whose} (at most {in_percent(family.rate)} of what is decided is "
-            f"expected to be false; Benjamini and Hochberg) {effect}."
+            f"The correction over {family.tests} tests of {whose} (at most {in_percent(family.rate)} of what is "
+            f"decided is expected to be false; Benjamini and Hochberg) {effect}."
         )
 
     def exit_code(self) -> int:
