@@ -112,6 +112,18 @@ def test_an_answer_is_three_to_five_sentences(name):
     assert all(sentence.endswith(".") for sentence in sentences)
 
 
+def test_claims_whose_criterion_was_changed_are_named():
+    concepts = (ROOT / "docs" / "concepts.md").read_text()
+    claims = [
+        (name, claim) for name in engram.experiments() for claim in engram.registry.get("experiments", name).claims
+    ]
+    revised = [(name, claim.id) for name, claim in claims if claim.revised]
+    assert len(revised) >= 9
+    assert [
+        (name, claim) for name, claim in revised if f"`{name}`" not in concepts or f"`{claim}`" not in concepts
+    ] == []
+
+
 def test_every_experiment_but_the_newest_has_a_record():
     assert {name for name in engram.experiments() if not tables.path_of(name).exists()} == UNRECORDED
 

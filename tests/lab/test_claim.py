@@ -118,6 +118,12 @@ def test_a_known_reason_wins_but_our_value_is_still_shown():
         assert judged.ours == pytest.approx(0.2)
 
 
+def test_a_claim_of_another_preset_shows_no_value_of_this_size():
+    judged = judge(claim(presets=("large",)), results(0.1, 0.2, 0.3), preset="laptop")
+    assert (judged.verdict, judged.why) == ("not testable here", "needs preset large")
+    assert (judged.values, math.isnan(judged.ours), math.isnan(judged.low)) == ({}, True, True)
+
+
 def test_seeds_without_all_arms_do_not_count():
     both = claim(metric("x")("a") - metric("x")("b"), seeds=2)
     by_seed = {0: {"a": {"x": 1.0}, "b": {"x": 3.0}}, 1: {"a": {"x": 1.0}}, 2: {"a": {"x": 1.0}, "b": {"x": 4.0}}}

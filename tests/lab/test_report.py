@@ -93,6 +93,14 @@ def test_a_figure_has_the_digits_that_a_screen_shows():
     assert "<" not in content
 
 
+def test_a_claim_says_what_its_criterion_was():
+    run = engram.recorded("learning-to-remember")
+    page = as_html(section(registry.get("experiments", "learning-to-remember"), run))
+    revised = [claim.revised for claim in run.claimed if claim.revised]
+    assert revised
+    assert page.count("Changed when the record was known; before: ") == len(revised)
+
+
 def test_a_larger_record_says_what_it_shows_itself(monkeypatch):
     monkeypatch.setattr("engram.lab.report.figures_of", lambda *given, **more: {})
     experiment, preset = registry.get("experiments", "associative-memories"), "large"

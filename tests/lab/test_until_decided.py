@@ -90,6 +90,7 @@ def test_a_preset_has_looks_of_its_own(tmp_path):
         ({"seeds": 0}, "seeds = 0"),
         ({"seeds": 3, "arms": "sure"}, "arms = 'sure': expected a list"),
         ({"seeds": 3, "looks": 10}, "looks = 10: expected a list"),
+        ({"seeds": 3, "planned": 0}, "planned = 0"),
         ({"seeds": 3, "looks": (10, 5)}, r"looks = \(10, 5\): expected up to 49 rising"),
         ({"seeds": 3, "looks": range(3, 60)}, r"looks = range\(3, 60\): expected up to 49 rising"),
     ],

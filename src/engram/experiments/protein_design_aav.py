@@ -122,14 +122,14 @@ claims = [
         metric("judge")("hard-smoothed") >= 0.8),
     *(
         claim
-        for task, gained, least in (("medium", ".43 to .51", 0.05), ("hard", ".33 to .60", 0.13))
+        for task, gained, least in (("medium", ".08", 0.05), ("hard", ".27", 0.13))
         for claim in (
             paper(f"rows-{task}", f"The start of the {task} task has as many rows as published",
                 metric("rows")(f"{task}-smoothed").within(float(TASKS[task][2]), 0.0), published=str(TASKS[task][2]),
                 source="Kirjner et al. (2024), text", sameness="identity"),
             paper(f"smoothing-helps-{task}",
                 f"In the {task} task smoothed labels lead to fitter sequences than measurements do",
-                reached(f"{task}-smoothed") - reached(f"{task}-noisy") >= least, published=gained),
+                reached(f"{task}-smoothed") - reached(f"{task}-noisy") >= least, published=f"a gain of {gained}"),
             ours(f"smoothing-is-more-than-a-refit-{task}",
                 f"In the {task} task smoothed labels lead to fitter sequences than the same labels unsmoothed",
                 reached(f"{task}-smoothed") - reached(f"{task}-refit") >= 0.03),

@@ -41,6 +41,7 @@ class Claim:
             of every seed. ``"bitwise"``: the value of every seed, and all are equal. ``"identity"``: the value of every
             seed, by construction; this tests the code, and is not a claim.
         untestable: The reason why no run here can decide it, if there is one; the verdict is *not testable here*.
+        revised: What its criterion was before, if it was changed when the record was known.
 
     Raises:
         TypeError: ``condition`` is not a condition, ``presets`` is a single string, or ``seeds`` is not an integer.
@@ -57,6 +58,7 @@ class Claim:
     seeds: int = 3
     sameness: Sameness = "statistical"
     untestable: str = ""
+    revised: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.condition, Condition):

@@ -30,8 +30,9 @@ class Headline:
         against: Claims that contradict it if they hold.
         preset: The preset whose record judges them.
         how: What is smaller, and by how much; or what the other task is; or what else a reader has to know of the test.
-        why_not: Why it was not tried, or not at the published size: ``theory: ...``; ``data: ...``, which and how to
-            bring them; ``hardware: ...``, how many hours of what; or ``open: ...`` if nobody has tried it yet.
+        why_not: Why it was not tried, or not at the published size: ``theory: ...``; ``data: ...``, which files
+            are missing and how to bring them; ``hardware: ...``, how many hours of what; or ``open: ...`` if nobody
+            has tried it yet, or only a reader of public files is missing.
         but: What the result does not show, as when a control explains it. Each claim on which this rests is cited as
             ``{experiment/claim-id}``, for which the verdict of the record is set in.
 

@@ -56,7 +56,8 @@ returns, source_return, largest_step, last_round = map(
     metric, ("return", "source_return", "largest_step", "last_round")
 )
 SOURCE = "Edwards et al. (2020), abstract; task and criterion ours"
-paper = claims_from(SOURCE, published="transfer and learning from states (no figure)")
+transfer = claims_from(SOURCE, published="values transfer to redundant or other actions (no figure)")
+paper = claims_from(SOURCE, published="learns from states of random policies (no figure)")
 ours = claims_from("ours")
 claims = [
     ours("d3g-swings-up", "D3G swings up a pendulum (mean return)", returns("pendulum-d3g") >= -300.0),
@@ -69,7 +70,7 @@ claims = [
         source_return("point-no-cycle") - source_return("transfer-d3g") >= -0.2),
     ours("no-worse-than-td3", "On a pendulum the mean return of D3G is not much below that of TD3",
         returns("pendulum-d3g") - returns("pendulum-td3") >= -60.0),
-    paper("values-survive-other-actuators",
+    transfer("values-survive-other-actuators",
         "800 steps after its actuators were rotated, D3G, which keeps its values, has a higher return than from "
         "scratch",
         returns("transfer-d3g") - returns("scratch-d3g") >= 1.0),
