@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 
 from engram.analysis import AccuracyMatrix
 from engram.experiments.dhp_softmax.training import PENALTIES, Penalty, exactness, loaded, memory, trial
-from engram.lab import Experiment, Preset, Results, Study, claims_from, maximum, metric, minimum
+from engram.lab import Experiment, Preset, Results, Study, claims_from, maximum, metric
 
 CANDIDATES: dict[Penalty, tuple[float, ...]] = {  # on split digits, for each head
     "online-ewc": (10.0, 100.0, 1000.0, 10_000.0),
@@ -99,9 +99,11 @@ PUBLISHED = {  # without and with a plastic head, on split and on permuted digit
     "mas": ("98.23 to 98.60 %", "88.52 to 89.53 %"),
 }
 MATTERS = 0.007  # the smallest relevant difference in accuracy
-EITHER = "with the usual initial weights, and than one with its own"
+POSTER = "Thangarasa, Miconi & Taylor: results of the 2019 version on the first author's poster; criterion ours"
+# These compare with a usual layer, as the paper does. For a time they also compared with a layer of the same weights.
+RESTORED = f"{POSTER}, restored when the record was known"
 paper = claims_from(
-    "Thangarasa, Miconi & Taylor: results of the 2019 version on the first author's poster; criterion ours",
+    POSTER,
     published="76.73 % without; 84.72 (SI), 86.24 (online EWC), 88.52 % (MAS)",
 )
 ours = claims_from("our control: a linear head that starts from the same weights")
@@ -116,9 +118,9 @@ claims = [
         )
         for claim in (
             paper(f"plastic-head-gains{ending}",
-                f"A plastic layer does better on {what} than a linear one {EITHER}",
-                accuracy(f"{tasks}-dhp") - maximum(accuracy(f"{tasks}-plain"), accuracy(f"{tasks}-linear")) >= MATTERS,
-                published=published),
+                f"A plastic layer does better on {what} than a linear one with the usual initial weights",
+                accuracy(f"{tasks}-dhp") - accuracy(f"{tasks}-plain") >= MATTERS,
+                published=published, source=RESTORED),
             ours(f"initial-scale-gains{ending}",
                 f"The published initial scale alone raises the accuracy of a linear layer on {what}",
                 accuracy(f"{tasks}-linear") - accuracy(f"{tasks}-plain") >= MATTERS),
@@ -177,16 +179,15 @@ claims = [
                 "scale",
                 accuracy(f"split-linear-{penalty}") - accuracy("split-linear") >= MATTERS, source="ours"),
             paper(f"plastic-head-gains-beside-{penalty}",
-                f"With {NAMES[penalty]} a plastic layer does better on split digits than a linear one {EITHER}",
-                accuracy(f"split-dhp-{penalty}")
-                - maximum(accuracy(f"split-plain-{penalty}"), accuracy(f"split-linear-{penalty}")) >= MATTERS,
-                published=on_split),
+                f"With {NAMES[penalty]} a plastic layer does better on split digits than a linear one with the usual "
+                "initial weights, each at its best strength",
+                accuracy(f"split-dhp-{penalty}") - accuracy(f"split-plain-{penalty}") >= MATTERS,
+                published=on_split, source=RESTORED),
             paper(f"plastic-head-gains-beside-{penalty}-permuted",
-                f"With {NAMES[penalty]} a plastic layer does better on permuted digits than a linear one {EITHER} "
-                "(the smaller lead: over the usual ones at strengths chosen for both, over its own at equal strength)",
-                minimum(accuracy(f"permuted-tuned-dhp-{penalty}") - accuracy(f"permuted-plain-{penalty}"),
-                    accuracy(f"permuted-dhp-{penalty}") - accuracy(f"permuted-linear-{penalty}")) >= MATTERS,
-                published=on_permuted),
+                f"With {NAMES[penalty]} a plastic layer does better on permuted digits than a linear one with the "
+                "usual initial weights, each at its best strength",
+                accuracy(f"permuted-tuned-dhp-{penalty}") - accuracy(f"permuted-plain-{penalty}") >= MATTERS,
+                published=on_permuted, source=RESTORED),
             ours(f"split-{penalty}-gains-little",
                 f"With equal initial weights and {NAMES[penalty]}, plasticity hardly changes the accuracy on split "
                 "digits, even from large coefficients",
@@ -243,12 +244,13 @@ experiment = Experiment(
     figure=figure,
     headline="accuracy",
     check_requirements=lambda config: loaded(config.images),
-    answer="""A plastic softmax layer does no better than a linear one that starts from the same weights, on split
-    digits {plastic-head-gains}, on permuted ones {plastic-head-gains-permuted}, with imbalanced classes
-    {plastic-head-gains-imbalanced}, or on split digits beside online EWC {plastic-head-gains-beside-online-ewc}, SI
-    {plastic-head-gains-beside-si} or MAS {plastic-head-gains-beside-mas}; its published gain over a usual layer, here
-    .02, .01 and .06, is due to the larger scale of its initial weights, which a linear layer gains as well
-    {initial-scale-gains} {initial-scale-gains-permuted} {initial-scale-gains-imbalanced}. With equal weights,
+    answer="""A plastic softmax layer does better than a usual one, on split digits {plastic-head-gains}, on permuted
+    ones {plastic-head-gains-permuted}, with imbalanced classes {plastic-head-gains-imbalanced}, and beside online EWC
+    {plastic-head-gains-beside-online-ewc} {plastic-head-gains-beside-online-ewc-permuted}, SI
+    {plastic-head-gains-beside-si} {plastic-head-gains-beside-si-permuted} and MAS {plastic-head-gains-beside-mas}
+    {plastic-head-gains-beside-mas-permuted}, as published; but plasticity has no part in it. A linear layer that starts
+    from the same weights, whose scale is larger, gains as much: .02 on split {initial-scale-gains}, .01 on permuted
+    {initial-scale-gains-permuted} and .06 on imbalanced digits {initial-scale-gains-imbalanced}. With equal weights,
     plasticity changes the accuracy by less than .01, on split {plasticity-gains-little}, permuted
     {plasticity-gains-little-permuted} or imbalanced digits {plasticity-gains-little-imbalanced}, even if it is a large
     part of the weights {plasticity-gains-little-if-large} and at any rate that was tried {nothing-gains-more}. From

@@ -22,6 +22,7 @@ from engram.tasks import colour_walls, random_room_maps
 SIZES = {"small": (1000, 2500), "large": (4000, 12_000)}  # visible cells
 NEAR = 5.0  # distance in cells within which a cut counts as at the door
 POINTS, FRAMES = 50, 24
+SHARES = (0.5, 0.7, 0.8)  # of the worlds
 
 
 @settings
@@ -162,6 +163,16 @@ def measures(place: Place, walk: Exploration) -> list[float]:
     return [float(value) for value in (*curves, walk.work[-1] / area, *counts)]
 
 
+def times_to(coverage: np.ndarray) -> dict[str, float]:
+    """The share of the steps until the mean coverage reaches each of the ``SHARES``; 1 if it does not.
+
+    Args:
+        coverage: Its curve, at equally spaced steps from the first to the last, between which it is interpolated.
+    """
+    times = np.interp(SHARES, coverage, np.linspace(0, 1, len(coverage)))
+    return {f"time_to_{round(100 * share)}": round(time, 4) for share, time in zip(SHARES, times.tolist(), strict=True)}
+
+
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Explore each world once; the results are means over all worlds and over the large ones."""
     worlds = places(config, run.rng)
@@ -177,6 +188,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     large = np.array([place.large for place in worlds])
     n_left_out = 0 if config.world == "two-rooms" else 2  # the last two measures are about doors
     result: dict[str, Any] = dict(zip(MEASURES[: len(MEASURES) - n_left_out], rows.mean(0).tolist(), strict=False))
+    result |= times_to(curves[:, 0].mean(0))
     if large.any():
         result |= {f"{name}_large": float(rows[large, n].mean()) for n, name in enumerate(MEASURES[:4])}
     if config.world == "two-rooms":

@@ -107,13 +107,14 @@ experiment = Experiment(
     headline="balance",
     check_requirements=check_requirements,
     answer="""With one head for all classes the outputs forget the first task completely {outputs-are-forgotten}, but
-    its features remain in part {features-are-left}: probes with five examples per class recover .63 of its answers
-    {few-examples-recover}, those with all examples .71, after .78 before and .64 on an untrained body, so that half of
-    what learning had added is lost {half-of-what-was-learned-is-left}; with a head for each task, too, features forget
-    much less than outputs {forgetting-is-mostly-the-read-out}. An update learned from a teacher of both tasks brings
-    activity closer to the teacher's, on average by a third compared with Adam at the rate that is best for probes
-    {it-mimics-the-teacher}. Probes then are {learned-updates-keep-more:.000} more accurate on the old task than after
-    Adam {learned-updates-keep-more}, and as much less accurate on the new, where the paper reports an improvement
+    its features remain in part: probes with all examples recover .71 of its answers, after .78 before, which is
+    {features-are-left:.00} more than on an untrained body {features-are-left}, so that half of what learning had added
+    is lost {half-of-what-was-learned-is-left}; probes with five examples per class recover .63 of them,
+    {few-examples-recover:.00} more than on an untrained body {few-examples-recover}; with a head for each task, too,
+    features forget much less than outputs {forgetting-is-mostly-the-read-out}. An update learned from a teacher of both
+    tasks brings activity closer to the teacher's, on average by a third compared with Adam at the rate that is best for
+    probes {it-mimics-the-teacher}. Probes then are {learned-updates-keep-more:.000} more accurate on the old task than
+    after Adam {learned-updates-keep-more}, and as much less accurate on the new, where the paper reports an improvement
     {learned-updates-improve-the-new}; that the loss is more than .01 is not quite certain {learned-updates-do-not-pay};
     so over both tasks it gains nothing over learned rates alone {not-only-rates} and is only as good as plain Adam
     {as-good-as-plain}, as are an anchor {as-good-as-l2}, EWC {as-good-as-ewc} and learning without forgetting, by

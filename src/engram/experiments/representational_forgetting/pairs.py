@@ -260,6 +260,7 @@ def measured(config: Config, start: Start, students: list[Student], teacher: nn.
     }
     if config.single_head:
         few_shot = {"one": report.probed(1), "five": report.probed(5)}
+        measures |= {f"{name}_old_random": accuracy[0, 0] for name, accuracy in few_shot.items()}
         measures |= {f"{name}_old_before": accuracy[1, 0] for name, accuracy in few_shot.items()}
         measures |= {f"{name}_old": accuracy[2, 0] for name, accuracy in few_shot.items()}
     if teacher is not None:

@@ -134,7 +134,9 @@ def at_best_rate(config: Config, train: tuple[Tensor, Tensor], run: Run) -> tupl
 bottom, middle, top = (metric(f"accuracy_{layer}") for layer in range(1, LAYERS + 1))
 published_readout = metric("accuracy_dropout")
 # About three standard errors of a difference of accuracies on the test images; and half of the published gap.
-MARGIN, PUBLISHED_GAP = 0.03, 0.08
+MARGIN, HALF_OF_THE_GAP = 0.03, 0.08
+LATER = "Journé et al. (2023), abstract; criterion ours, changed when the record was known"
+PLAUSIBLE = "more accurate than other plausible learning (its figures were not read)"
 sizes = ("laptop", "large")
 reduced = claims_from("Journé et al. (2023), abstract; criterion ours", presets=sizes)
 ours = claims_from("ours", presets=("laptop",))
@@ -147,15 +149,19 @@ claims = [
         bottom("softhebb") - bottom("random") >= MARGIN, published="80.3 % at full width (layer 1: no figure read)"),
     reduced("soft-beats-hard", "A readout from layer 3 is more accurate with soft competition, in which losers "
         "unlearn, than with hard competition",
-        top("softhebb") - top("hardhebb") >= PUBLISHED_GAP, presets=("laptop",),
+        top("softhebb") - top("hardhebb") >= MARGIN, presets=("laptop",),
+        source=f"{LATER}; half of the gap in a table of others is a claim of its own", published=PLAUSIBLE),
+    reduced("half-of-the-published-gap", "A readout from layer 3 is far more accurate with soft competition, in which "
+        "losers unlearn, than with hard competition",
+        top("softhebb") - top("hardhebb") >= HALF_OF_THE_GAP, presets=("laptop",),
         source="Chen et al. (2025), table 5; criterion: half of the gap", published="80.3 % against 64.8 %"),
     reduced("accuracy-rises-over-layers",
         "A readout from each layer of SoftHebb is more accurate than one from the layer below",
         minimum(middle("softhebb") - bottom("softhebb"), top("softhebb") - middle("softhebb")) >= 0.02,
         published="up to five layers are trained (accuracy by layer: no figure read)"),
-    ours("before-instar", "In one architecture and after as many images, a readout from layer 3 of SoftHebb is more "
+    reduced("before-instar", "In one architecture and after as many images, a readout from layer 3 of SoftHebb is more "
         "accurate than one from layers that learn as Miconi's, which learn in batches ten times as large",
-        top("softhebb") - top("instar") >= MARGIN),
+        top("softhebb") - top("instar") >= MARGIN, presets=("laptop",), published=PLAUSIBLE),
     ours("losers-help",
         "A readout from layer 3 of SoftHebb is more accurate than if losers move towards the patch, too",
         top("softhebb") - top("no-losers") >= 0.01),
@@ -209,10 +215,10 @@ experiment = Experiment(
     answer="""A quarter as wide and after 5,000 images, three layers that learn by soft competition give a readout of
     62.3 %, 5 % more than random filters {learning-helps-the-top}, and layer by layer 6 and 4 % more
     {accuracy-rises-over-layers}; without losers that unlearn it is no better than random {losers-help}. Backpropagation
-    is not 3 % better after as many images {backprop-is-better}, of which it had one pass. Hard competition is 5 %
-    behind, not the 8 % that are half of the published gap {soft-beats-hard}, and is no better than random filters
-    {hard-before-random}. Miconi's layers are 7 % behind {before-instar}, but have a tenth of the updates here, and are
-    below random filters. With half of the width and all images SoftHebb has 72.3 %, random filters 67.3 %, and by the
-    published readout 74.2 % against 68.6 %; three seeds are too few to decide whether the lead is 3 %, and the
-    published 80.3 % are claimed at full width alone.""",
+    is not 3 % better after as many images {backprop-is-better}, of which it had one pass. Hard competition is
+    {soft-beats-hard:0.0 %} behind {soft-beats-hard}, less than half of the gap in a table of others
+    {half-of-the-published-gap}, and is no better than random filters {hard-before-random}. Miconi's layers are 7 %
+    behind {before-instar}, but have a tenth of the updates here, and are below random filters. With half of the width
+    and all images SoftHebb has 72.3 %, random filters 67.3 %, and by the published readout 74.2 % against 68.6 %; three
+    seeds are too few to decide whether the lead is 3 %, and the published 80.3 % are claimed at full width alone.""",
 )
