@@ -248,8 +248,8 @@ experiment = Experiment(
     ones {plastic-head-gains-permuted}, with imbalanced classes {plastic-head-gains-imbalanced}, and beside online EWC
     {plastic-head-gains-beside-online-ewc} {plastic-head-gains-beside-online-ewc-permuted}, SI
     {plastic-head-gains-beside-si} {plastic-head-gains-beside-si-permuted} and MAS {plastic-head-gains-beside-mas}
-    {plastic-head-gains-beside-mas-permuted}, as published; but plasticity has no part in it. A linear layer that starts
-    from the same weights, whose scale is larger, gains as much: .02 on split {initial-scale-gains}, .01 on permuted
+    {plastic-head-gains-beside-mas-permuted}, as published; but plasticity has no part in it: a linear layer that starts
+    from the same weights, whose scale is larger, gains as much, .02 on split {initial-scale-gains}, .01 on permuted
     {initial-scale-gains-permuted} and .06 on imbalanced digits {initial-scale-gains-imbalanced}. With equal weights,
     plasticity changes the accuracy by less than .01, on split {plasticity-gains-little}, permuted
     {plasticity-gains-little-permuted} or imbalanced digits {plasticity-gains-little-imbalanced}, even if it is a large

@@ -120,20 +120,20 @@ experiment = Experiment(
     trajectories, CKA as an angle separates systems {shared-embeddings-cka:0.0} times and Procrustes twice as well as
     DSA {shared-embeddings-cka} {shared-embeddings-procrustes}; with different trajectories both must do worse, since
     they compare samples in pairs, and networks that hold three bits, whose dynamics the fit hardly predicts, are
-    separated no less by DSA than by Procrustes {same-computation}. DSA makes its largest step where a line closes to a
-    ring {closing}, but the step of Procrustes stands out twice as much {closing-beyond-shape}; the published sigmoids
-    change a ring less by DSA, {deformation-in-units:.00} times as much, but whether less than our .3 is open
-    {deformation-in-units}, steeper ones do not {deformation-beyond}, and the operators of both studies predict worse
-    than no change, with 1 - MASE of -1.7 {ring-is-predicted} and -0.7 {topology-is-predicted}. Nearest neighbours by
-    DSA identify one of four learning rules with {learning-rules:0 %} accuracy, where 60 % are required
-    {learning-rules}; by plain Euclidean distances between the same statistics they reach 93 % {learning-rules-raw}, no
-    less than a supervised random forest {learning-rules-forest}, and 72 % if z-scored, as operators see them
-    {learning-rules-euclidean}. So choose the rank by predicting held-out trials, which finds the order of a noisy
-    linear system {rank-by-prediction}; fit driven systems with their inputs by subspace identification, whose error of
-    an eigenvalue is .03 times that of a regression on delays {driven-noise-regression} and which tells systems of which
-    a tenth is observed apart by {driven-systems-autonomous:.00} better than DSA does without inputs
-    {driven-systems-autonomous}, though only in the published coordinates, not in input-normal ones
-    {driven-input-normal-autonomous}, which also suffer more if inputs are known only smoothed or late
-    {driven-input-normal-filtered} {driven-input-normal-delayed}; and report DSA only beside simpler measures, such as
-    the spread, CKA and Euclidean distances.""",
+    separated no less by DSA than by Procrustes {same-computation}. The step of DSA where a line closes to a ring is on
+    average twice the largest before, but so spread that it is open whether it is larger by a tenth {closing}, and the
+    step of Procrustes stands out twice as much {closing-beyond-shape}; the published sigmoids change a ring less by
+    DSA, {deformation-in-units:.00} times as much, but whether less than our .3 is open {deformation-in-units}, steeper
+    ones do not {deformation-beyond}, and the operators of both studies predict worse than no change, with 1 - MASE of
+    -1.7 {ring-is-predicted} and -0.7 {topology-is-predicted}. Nearest neighbours by DSA identify one of four learning
+    rules with {learning-rules:0 %} accuracy, where 60 % are required {learning-rules}; by plain Euclidean distances
+    between the same statistics they reach 93 % {learning-rules-raw}, no less than a supervised random forest
+    {learning-rules-forest}, and 72 % if z-scored, as operators see them {learning-rules-euclidean}. So choose the rank
+    by predicting held-out trials, which finds the order of a noisy linear system {rank-by-prediction}; fit driven
+    systems with their inputs by subspace identification, whose error of an eigenvalue is .03 times that of a regression
+    on delays {driven-noise-regression} and which tells systems of which a tenth is observed apart by
+    {driven-systems-autonomous:.00} better than DSA does without inputs {driven-systems-autonomous}, though only in the
+    published coordinates, not in input-normal ones {driven-input-normal-autonomous}, which also suffer more if inputs
+    are known only smoothed or late {driven-input-normal-filtered} {driven-input-normal-delayed}; and report DSA only
+    beside simpler measures, such as the spread, CKA and Euclidean distances.""",
 )

@@ -109,15 +109,15 @@ experiment = Experiment(
     revision=2,
     headline="coverage",
     answer="""FARMap's active map is {memory:0.00} times as large as a single map, where the question is whether it is
-    half as large {memory}, and {memory-large:0.00} times in large mazes {memory-large}. At first it explores more
+    half as large {memory}, and {memory-large:0.00} times in large mazes {memory-large}; at first it explores more
     rapidly: in 300 mazes of 5,000 steps, as many as published, the classic explorer takes {steps-to-half:0.00} times as
     many steps to half of the world {steps-to-half}, but {steps-to-70:0.00} times to 70 % {steps-to-70} and
     {steps-to-80:0.00} times to 80 % {steps-to-80}; in shorter walks FARMap covers {no-loss:0.00} times as much,
-    averaged over steps {no-loss}, and 1.08 times in large mazes {somewhat-faster-large}. It examines
-    {planning-large:0.00} times as many cells for frontiers and paths {planning-large}; by the clock our explorers, of
-    which that with one map had been made fast last, take {less-time:0.0} times as long for each cell with it
-    {less-time}. The speed is due to its preferences among frontiers: one map with the same preferences is as fast
-    {steps-to-half-by-taste} and covers more, so that FARMap reaches {coverage-not-by-taste:0.00} of it
+    averaged over steps {no-loss}, and 1.08 times in large mazes {somewhat-faster-large}; it examines
+    {planning-large:0.00} times as many cells for frontiers and paths {planning-large}; by the clock it takes
+    {less-time:0.0} times as long for each cell that it sees {less-time}, since of our explorers that with one map had
+    been made fast last. The speed is due to its preferences among frontiers: one map with the same preferences is as
+    fast {steps-to-half-by-taste} and covers more, so that FARMap reaches {coverage-not-by-taste:0.00} of it
     {coverage-not-by-taste}, and {coverage-large-not-by-taste:0.00} in large mazes {coverage-large-not-by-taste}, at
     half of the active memory {memory-not-by-taste}. Where it cuts matters less: with the same number of cuts at regular
     intervals the active map is as small within 5 % {surprise-memory-clock}; with random cuts it is larger
