@@ -22,7 +22,7 @@ from engram.learned.inference.architecture import Architecture, architecture
 from engram.learned.inference.averaging import by_name, rivals_of
 from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, groups_of_sessions
 from engram.learned.inference.equal_rules import EqualRule, farthest_equal_rule
-from engram.learned.inference.feed_forward import NONLINEARITIES, Path, Rows
+from engram.learned.inference.feed_forward import NONLINEARITIES
 from engram.learned.inference.firmer import advice, alike_of
 from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted, intervals
 from engram.learned.inference.identifiability import curvature, dependent_terms
@@ -31,11 +31,12 @@ from engram.learned.inference.misfit import advice_on_misfit, bent, is_misfit
 from engram.learned.inference.model import Model, has_terms
 from engram.learned.inference.recorded import known as known_weights
 from engram.learned.inference.recorded import recorded, whole
-from engram.learned.inference.rivals import Lead, lead
+from engram.learned.inference.rivals import Lead, lead, log_likelihoods
 from engram.learned.inference.rivals_figure import rivals_figure
+from engram.learned.inference.runs import run_sessions
 from engram.learned.inference.search import CONFIDENCE, LIKE_THE_BEST, Search, agreed, scale_of
-from engram.learned.inference.selection import FOR_THE_BEST, Selection
-from engram.learned.inference.series import Part, Series
+from engram.learned.inference.selection import Selection, price_of_term, select_again
+from engram.learned.inference.series import Part, series_of
 from engram.learned.inference.sessions import Sessions, is_list, prepared
 from engram.plasticity import PlasticityRule
 
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 CRITERIA = ("bic", "aic")
-FITTED_IN_A_DRAW = 3  # sets of terms around the best one, of each draw of the bootstrap
 
 
 class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
@@ -219,12 +219,10 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: A parameter is out of range, lengths differ, a value is not finite, or nothing was recorded.
         """
-        if (activity is None) == (choices is None):
-            if activity is None:
-                raise ValueError(
-                    "activity = None, choices = None: expected exactly one of them; the estimator requires y to be "
-                    "passed, but the target y is None"
-                )
+        if activity is None and choices is None:
+            sklearn_asks = "the estimator requires y to be passed, but the target y is None"
+            raise ValueError(f"activity = None, choices = None: expected exactly one of them; {sklearn_asks}")
+        if activity is not None and choices is not None:
             raise ValueError("activity and choices are both given: expected exactly one of them")
         with checks.restored_on_error(self):
             self._flat = activity is not None and not is_list(activity) and np.ndim(checks.as_array(activity)) == 1
@@ -253,7 +251,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         selection = None
         if self.select is not None:
             assert has_terms(model)
-            selection = search.selected(model, data, fit, _price(self.select, data))
+            selection = search.selected(model, data, fit, price_of_term(self.select, data))
             model, fit = model.part(selection.best.support), selection.best.fit
         rng = checks.rng("random_state", self.random_state)
         self.starts_ = search.from_elsewhere(model, data, fit, self.n_starts - 1, rng)
@@ -305,13 +303,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             if self.family.modulated and not rewarded:
                 raise ValueError("rewards = None: expected rewards, because the family is modulated")
             return self._architecture.of_rule(self.family)
-        if self.terms is None:
-            variables = ("x" if data.binary else "xy") + "w" + "m" * rewarded
-            series = Series.taylor(variables, self.order)
-        else:
-            series = Series(self.terms if isinstance(self.terms, Mapping) else {term: term for term in self.terms})
-        if not series.names or len(series.names) < len(self.terms or ()):
-            raise ValueError(f"terms = {checks.shown(self.terms)}: expected at least one, and each once")
+        series = series_of(self.terms, ("x" if data.binary else "xy") + "w" + "m" * rewarded, self.order)
         if series.uses_signal and not rewarded:
             raise ValueError("rewards = None: expected rewards, because a term contains m")
         model = self._architecture.of_series(series, float(self.eta))
@@ -369,13 +361,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             )
             if selection is None:
                 return end.theta
-            assert self.select is not None
-            found = Selection(selection.model, again, _price(self.select, again), self.max_iter)
-            found.add(selection.best.support, end)
-            found.polish(at_most=FITTED_IN_A_DRAW, reach=FOR_THE_BEST)
-            theta = np.zeros(len(every))
-            theta[list(found.best.support)] = found.best.fit.theta
-            return theta
+            return select_again(selection, again, end, str(self.select))
 
         drawn = bootstrap(refit, groups, self.n_bootstrap, rng)
         if selection is not None:
@@ -402,7 +388,9 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
     def weights_(self) -> list[Float[np.ndarray, "step unit input"]]:
         """The weights of each session of the fit, before every step and after the last."""
         check_is_fitted(self)
-        paths = self._paths(self._trained, self._initial(len(self._trained.lengths)), keep_weights=True)
+        initial = self._initial(len(self._trained.lengths))
+        outputs = 1 if self._binary else self._architecture.units
+        paths = run_sessions(self._model, self._fitted.theta, self._trained, initial, outputs, keep_weights=True)
         return [path.weights[: length + 1] for path, length in zip(paths, self._trained.lengths, strict=True)]
 
     def predict(self, inputs: Any, *, choices: Any = None, rewards: Any = None) -> Any:
@@ -500,18 +488,9 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         """
         checks.instance("other", other, PlasticityRuleInference)
         ours, theirs = (
-            each._log_likelihoods(*each._compared(inputs, activity, choices, rewards)) for each in (self, other)
+            log_likelihoods(*each._compared(inputs, activity, choices, rewards), each.noise_) for each in (self, other)
         )
         return lead(ours - theirs, groups_of_sessions(groups, len(ours)))
-
-    def _log_likelihoods(self, data: Data, predicted: np.ndarray) -> Float[np.ndarray, " session"]:
-        """The log-likelihood of each session; minus infinity where a run diverges."""
-        if data.binary:
-            each = data.observed * predicted - np.logaddexp(0, predicted)
-        else:
-            each = stats.norm.logpdf(data.observed, predicted, self.noise_[data.unit, None])
-        each = np.where(np.isnan(predicted), -np.inf, each)
-        return np.bincount(data.session, np.nansum(each, axis=1), minlength=len(data.rows.inputs))
 
     def simulate(
         self, inputs: Any, rewards: Any = None, *, random_state: Any = None
@@ -628,7 +607,8 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             )
         shape = len(sessions.lengths), self._architecture.units, self._architecture.inputs
         initial = np.broadcast_to(self._initial(1), shape)
-        paths = self._paths(sessions, initial)
+        outputs = 1 if self._binary else self._architecture.units
+        paths = run_sessions(self._model, self._fitted.theta, sessions, initial, outputs)
         return [path.activity.T[:length] for path, length in zip(paths, sessions.lengths, strict=True)]
 
     def _initial(self, sessions: int) -> Float[np.ndarray, "session unit input"]:
@@ -637,27 +617,3 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         if weights.ndim == 3:
             return weights if len(weights) == sessions else np.nanmean(weights, axis=0, keepdims=True)
         return np.broadcast_to(weights, (sessions, *weights.shape))
-
-    def _paths(self, sessions: Sessions, initial: np.ndarray, *, keep_weights: bool = False) -> list[Path]:
-        """A run of all units of each session; NaN where it diverges."""
-        paths = []
-        for k, start in enumerate(initial):
-            parts = sessions.inputs[k : k + 1], sessions.signal[k : k + 1], sessions.changes[k : k + 1]
-            rows = Rows(*parts, np.zeros(len(start), int), np.arange(len(start)), np.nan_to_num(start))
-            path = self._model.run(self._fitted.theta, rows, keep_weights=keep_weights)
-            steps = rows.inputs.shape[1]
-            if path is None:
-                warnings.warn(f"inputs[{k}]: the fitted rule diverges", RuntimeWarning, stacklevel=4)
-                weights = np.full((keep_weights * (steps + 1), *start.shape), np.nan)
-                predictions = 1 if self._binary else len(start)
-                path = Path(np.full((predictions, steps), np.nan), weights)
-            unknown = np.isnan(start).any(axis=1)
-            if unknown.any():
-                path.activity[unknown], path.weights[:, unknown] = np.nan, np.nan
-            paths.append(path)
-        return paths
-
-
-def _price(criterion: str, data: Data) -> float:
-    """What a term adds to minus two log-likelihoods."""
-    return float(np.log((~np.isnan(data.observed)).sum())) if criterion == "bic" else 2.0

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
+from engram.learned.inference.fitting import Data
+
 
 class Lead(NamedTuple):
     """By how much one rule predicts data better than another.
@@ -45,3 +47,21 @@ def lead(
         return Lead(total, -np.inf, np.inf, count)
     reach = float(stats.t.ppf((1 + confidence) / 2, count - 1) * sums.std(ddof=1) * np.sqrt(count))
     return Lead(total, total - reach, total + reach, count)
+
+
+def log_likelihoods(
+    data: Data, predicted: Float[np.ndarray, "row step"], noise: Float[np.ndarray, " unit"]
+) -> Float[np.ndarray, " session"]:
+    """The log-likelihood of each session; minus infinity where a run diverges.
+
+    Args:
+        data: What was recorded.
+        predicted: The prediction of each recorded number; of choices, the log odds.
+        noise: The standard deviation of each unit.
+    """
+    if data.binary:
+        each = data.observed * predicted - np.logaddexp(0, predicted)
+    else:
+        each = stats.norm.logpdf(data.observed, predicted, noise[data.unit, None])
+    each = np.where(np.isnan(predicted), -np.inf, each)
+    return np.bincount(data.session, np.nansum(each, axis=1), minlength=len(data.rows.inputs))

@@ -18,6 +18,7 @@ NEARBY = 6.0  # units of the criterion within which a rule counts as a rival: a 
 AMBIGUOUS = 2.0  # units within which neither rule is to be preferred: less than 3 to 1
 RANKED = 24  # sets that are fitted of those that one approximation finds near the best
 STEPS = 20  # of the search of each, which starts where the approximation is smallest
+FITTED_IN_A_DRAW = 3  # sets around the best one, of each draw of the bootstrap
 ENOUGH, FINE = 1e-5, 1e-8  # shares of the loss; of a thousand errors the first is a hundredth of a unit
 
 
@@ -73,7 +74,7 @@ class Selection:
     """
 
     def __init__(self, model: TermsModel, data: Data, price: float, max_iter: int) -> None:
-        self.model, self.data, self._price, self._max_iter = model, data, price, max_iter
+        self.model, self.data, self._price, self.max_iter = model, data, price, max_iter
         self.found: dict[Support, Candidate] = {}
 
     @property
@@ -126,7 +127,7 @@ class Selection:
             share = fit.theta[weakest] / covariance[weakest] if covariance[weakest] > 0 else 0.0
             start = np.delete(fit.theta - share * covariance, weakest)
             support = (*support[:weakest], *support[weakest + 1 :])
-            fit = self._fit(support, start, fit, steps=self._max_iter)
+            fit = self._fit(support, start, fit, steps=self.max_iter)
             self.add(support, fit)
 
     def polish(self, *, at_most: int = RANKED, reach: Reach = FOR_RIVALS) -> None:
@@ -197,7 +198,34 @@ class Selection:
         self, support: Support, start: Float[np.ndarray, " part"], near: Fit, *, steps: int, tol: float = ENOUGH
     ) -> Fit:
         """The fit with some terms from a start, if the run does not diverge there, and from the other's weights."""
-        data, fewer, most = self.data, self.model.part(support), min(steps, self._max_iter)
+        data, fewer, most = self.data, self.model.part(support), min(steps, self.max_iter)
         if fewer.run(start, data.rows._replace(initial=near.initial)) is None:
             start = fewer.start
         return fitted(fewer, data, start, near.initial, max_iter=most, tol=tol, variance=near.variance)
+
+
+def price_of_term(criterion: str, data: Data) -> float:
+    """What a term adds to minus two log-likelihoods.
+
+    Args:
+        criterion: ``"bic"``: ln n, of n observed numbers; ``"aic"``: 2.
+        data: What is fitted.
+    """
+    return float(np.log((~np.isnan(data.observed)).sum())) if criterion == "bic" else 2.0
+
+
+def select_again(selection: Selection, drawn: Data, end: Fit, criterion: str) -> Float[np.ndarray, " part"]:
+    """The coefficients of all terms after a selection from sessions that were drawn again; 0 of those left out.
+
+    Args:
+        selection: The selection from all sessions, around whose best set this one looks.
+        drawn: The sessions that were drawn.
+        end: The fit of that best set to them.
+        criterion: ``"bic"`` or ``"aic"``.
+    """
+    found = Selection(selection.model, drawn, price_of_term(criterion, drawn), selection.max_iter)
+    found.add(selection.best.support, end)
+    found.polish(at_most=FITTED_IN_A_DRAW, reach=FOR_THE_BEST)
+    theta = np.zeros(len(selection.model.names))
+    theta[list(found.best.support)] = found.best.fit.theta
+    return theta

@@ -181,3 +181,22 @@ def _table(base: np.ndarray, most: int) -> np.ndarray:
     for k in range(most):
         np.multiply(table[:, k], base, out=table[:, k + 1])
     return table
+
+
+def series_of(terms: Mapping[str, Part] | Sequence[str] | None, variables: str, order: int) -> Series:
+    """The series with certain terms, or with all of them.
+
+    Args:
+        terms: Its parts, or their terms (default: all terms).
+        variables: The letters that all terms are made of.
+        order: Their largest exponent.
+
+    Raises:
+        ValueError: There is no term, or one occurs twice.
+    """
+    if terms is None:
+        return Series.taylor(variables, order)
+    series = Series(terms if isinstance(terms, Mapping) else {term: term for term in terms})
+    if not series.names or len(series.names) < len(terms):
+        raise ValueError(f"terms = {checks.shown(terms)}: expected at least one, and each once")
+    return series
