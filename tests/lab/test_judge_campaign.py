@@ -211,7 +211,7 @@ def block(record):
         f"- Interim analyses planned at {', '.join(map(str, LOOKS))} seeds: at most {100 * worst[0]:.1f} % over all of "
         f"them; one after every seed from 3 to 40, with a ledger: at most {100 * worst[1]:.1f} %.",
         f"- 100 methods, none of them better than the baseline: {100 * many['100, 0'][0]:.1f} % of the tables have any "
-        f"false verdict; with ten that are better, {100 * many['100, 10'][1]:.1f} % of those found are false.",
+        f"that is found better; with ten that are better, {100 * many['100, 10'][1]:.1f} % of those found are false.",
         f"- 100 claims one after another in a ledger, none true: {100 * ledger['100, 0']:.1f} % of the ledgers find "
         "any to hold.",
         f"- 3 to 20 clusters of 1 to 20 runs: at most {100 * clusters:.1f} %.",

@@ -79,10 +79,9 @@ def are_equal(numbers: Sequence[float] | Float[np.ndarray, " n"]) -> bool:
         >>> are_equal([0.3, 0.1 + 0.2]), are_equal([0.3, 0.3001])
         (True, False)
     """
-    if isinstance(numbers, np.ndarray):  # of which min() would take a thousand times as long
-        low, high = float(numbers.min()), float(numbers.max())
-    else:
-        low, high = min(numbers), max(numbers)
+    # min() of an array would take a thousand times as long as its own
+    ends = (numbers.min(), numbers.max()) if isinstance(numbers, np.ndarray) else (min(numbers), max(numbers))
+    low, high = float(ends[0]), float(ends[1])
     largest = max(abs(low), abs(high))
     if low == high or not high - low <= FEW * SINGLE * largest < np.inf:
         return low == high
