@@ -7,6 +7,7 @@ per pixel, whose activity is clamped to the pixel while it is shown.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -294,6 +295,9 @@ def claims_on(ending: str, images: str, presets: tuple[str, ...]) -> list[Claim]
 
 def figure(results: Results) -> go.Figure:
     """The error of each trial at the end of training and on held-out images, by arm."""
+    trials = [trial for trial in results.trials if trial.arm != NOT_SHOWN]  # which has no training
+    configs = {arm: config for arm, config in results.configs.items() if arm != NOT_SHOWN}
+    results = replace(results, trials=trials, configs=configs)
     figure = go.Figure()
     keys = {"error": "end of training", "held_out_error": "held-out images"}
     for (key, name), color in zip(keys.items(), PALETTE, strict=False):
