@@ -42,6 +42,7 @@ from in_turn import clocked, in_turn
 RECORD = Path(__file__).with_suffix(".json")
 BATCH, HEADS, LENGTH, SIZE = 8, 4, 1024, 64
 SHORT = 256  # steps of least squares, which solves a system at each
+PEERS = ("delta", "gated-delta", "least-squares")  # of fla-core's functions with these equations
 CHUNK_RATIO, STREAM_MICROSECONDS, CLOSE = 8.0, 60.0, 1e-3
 RULES: dict[str, Callable[[], WriteRule]] = {
     "delta": DeltaWrite,
@@ -148,7 +149,7 @@ def compare(peer: str | None, repeats: int) -> dict[str, Any]:
             # Their functions of the delta family divide queries by the root of the key size.
             scale = {name: 1.0 if name == "least-squares" else SIZE**-0.5 for name in RULES}
             record["differences"] = {
-                name: float(np.abs(outputs[name].numpy() * scale[name] - theirs[name]).max()) for name in RULES
+                name: float(np.abs(outputs[name].numpy() * scale[name] - theirs[name]).max()) for name in PEERS
             }
     return record
 
@@ -188,7 +189,7 @@ def section(record: dict[str, Any]) -> list[str]:
             "| write | engram, s | fla-core's naive function, s | ratio | largest difference |",
             "|---|---|---|---|---|",
         ]
-        for name in RULES:
+        for name in PEERS:
             mine, other = (statistics.median(side["seconds"][name]) for side in (ours, theirs))
             lines.append(
                 f"| {name} | {mine:.2f} | {other:.2f} | {other / mine:.1f}x | {record['differences'][name]:.0e} |"
@@ -206,7 +207,7 @@ def section(record: dict[str, Any]) -> list[str]:
     ]
     if theirs:
         ratios = [
-            statistics.median(theirs["seconds"][name]) / statistics.median(ours["seconds"][name]) for name in RULES
+            statistics.median(theirs["seconds"][name]) / statistics.median(ours["seconds"][name]) for name in PEERS
         ]
         lines.append(f"| ahead of fla-core's naive functions | {min(ratios):.1f}x | {mark(min(ratios) > 1)} |")
     return [*lines, ""]

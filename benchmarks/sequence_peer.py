@@ -17,7 +17,6 @@ torch.set_num_threads(1)
 from fla.ops.delta_rule.naive import delta_rule_chunkwise  # noqa: E402
 from fla.ops.gated_delta_rule.naive import naive_chunk_gated_delta_rule  # noqa: E402
 from fla.ops.mesa_net.naive import naive_mesa_net_exact  # noqa: E402
-from fla.ops.momentum_delta_rule.naive import chunk_momentum_delta_rule_ref  # noqa: E402
 
 from in_turn import clocked  # noqa: E402
 
@@ -35,19 +34,13 @@ def gated_delta(q, k, v, beta, log_decay):
     return time_second(naive_chunk_gated_delta_rule(*sequences)[0])
 
 
-def momentum_delta(*sequences):
-    q, k, v, beta, log_decay, log_momentum = map(time_second, sequences)
-    ones = torch.ones_like(beta)
-    return time_second(chunk_momentum_delta_rule_ref(q, k, v, k, log_decay, log_momentum, ones, beta)[0])
-
-
 def least_squares(*arguments):
     *sequences, ridge = arguments
     q, k, v, beta, log_decay = map(time_second, sequences)
     return time_second(naive_mesa_net_exact(q, k, v, log_decay, ridge, beta)[0])
 
 
-WAYS = {"delta": delta, "gated-delta": gated_delta, "momentum-delta": momentum_delta, "least-squares": least_squares}
+WAYS = {"delta": delta, "gated-delta": gated_delta, "least-squares": least_squares}
 
 
 def main(source: Path, target: Path, repeats: int) -> None:

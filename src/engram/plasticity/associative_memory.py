@@ -17,9 +17,8 @@ from engram.copying import copied
 from engram.plasticity.modulated import Modulated
 from engram.plasticity.rule import PlasticityRule
 from engram.plasticity.scan import plastic_scan
-from engram.plasticity.sequence.state import ChunkFastWeights, FastWeights
 from engram.plasticity.sequence.write_rule import WriteRule
-from engram.plasticity.state import PlasticState, RuleState, TraceState
+from engram.plasticity.state import PlasticState, TraceState
 
 Data = Annotated[Any, ArrayLike]  # scikit-learn raises its own errors for anything else
 
@@ -74,7 +73,7 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
 
     n_features_in_: int
     rule_: PlasticityRule | WriteRule
-    state_: RuleState | FastWeights | ChunkFastWeights
+    state_: Any  # that of the rule: traces, or fast weights
 
     # As scikit-learn demands, anything is accepted here and checked by ``fit``.
     def __init__(
@@ -185,14 +184,14 @@ class PlasticAssociativeMemory(BaseEstimator):  # type: ignore[misc]
                     self.state_ = self.rule_.write(self.state_, key[None], (length * pattern)[None], weight[0, None])
                 else:
                     signal = weight if self.rule_.modulated else None
-                    state: Any = self.state_
-                    self.state_ = self.rule_.update(state, pre=pattern, post=pattern, modulator=signal)
+                    self.state_ = self.rule_.update(self.state_, pre=pattern, post=pattern, modulator=signal)
         return self
 
     def _trace(self) -> torch.Tensor:
         """The traces of the one episode, or the matrix of the one head."""
-        state: Any = self.state_
-        return state.weight[0, 0] if isinstance(self.rule_, WriteRule) else state.trace[0]  # type: ignore[no-any-return]
+        trace: torch.Tensor
+        trace = self.state_.weight[0, 0] if isinstance(self.rule_, WriteRule) else self.state_.trace[0]
+        return trace
 
     def __sklearn_tags__(self) -> Tags:
         """Scikit-learn's tags: NaN is allowed."""

@@ -37,7 +37,8 @@ class PlasticMemory(AssociativeMemory):
     @property
     def trace(self) -> Float[Tensor, "1 units units"]:
         """The traces H."""
-        return self.layer.state_.trace
+        trace: Tensor = self.layer.state_.trace
+        return trace
 
     @trace.setter
     def trace(self, value: Tensor) -> None:
