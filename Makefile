@@ -56,7 +56,7 @@ docs: .venv/installed-docs
 # Runs what the run records lack at laptop size, and writes them and all that is generated from them.
 results: .venv/installed-dev
 	$(BIN)/engram record $$($(BIN)/python -c "import engram; print(*engram.experiments())")
-	$(BIN)/python -c "from engram.standings import kinds, record; [record(kind) for kind in kinds.KINDS]"
+	$(BIN)/python -c "from engram.studies.standings import kinds, record; [record(kind) for kind in kinds.KINDS]"
 
 # Ratios against peers and against the plain implementation; the machine should have nothing else to do.
 # `make bench QUICK=--quick` takes a few sizes.

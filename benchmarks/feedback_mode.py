@@ -19,8 +19,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from engram import registry
-from engram.experiments.learning_rules_on_images.networks import build
 from engram.rules import train_step
+from engram.studies.experiments.learning_rules_on_images.networks import build
 from in_turn import in_turn
 
 RECORD = Path(__file__).with_suffix(".json")

@@ -21,11 +21,11 @@ import polars as pl
 from scipy import stats
 
 from engram.lab import judge
-from engram.lab.correction import family_of
-from engram.lab.inference import estimate
+from engram.lab.claims.correction import family_of
+from engram.lab.claims.inference import estimate
+from engram.lab.claims.measure import Criterion
 from engram.lab.judging.assess import lacking
 from engram.lab.judging.sample import Sample
-from engram.lab.measure import Criterion
 
 RECORD = Path(__file__).with_suffix(".json")
 CLAIM = "x(new) - x(old) >= 0"

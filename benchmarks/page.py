@@ -38,8 +38,8 @@ import rules
 import sequence
 import spatial
 import verify
-from engram.lab.export import draw
-from engram.lab.figures import PALETTE
+from engram.lab.output.export import draw
+from engram.lab.output.figures import PALETTE
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 FIGURE = PAGE.parent / "images" / "benchmarks-plasticity.svg"

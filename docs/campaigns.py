@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import textwrap
 
-from engram.recording.tables import RECORDS, ROOT, with_block
 from engram.storage.files import write_atomic
+from engram.studies.recording.tables import RECORDS, ROOT, with_block
 
 CAMPAIGNS = RECORDS / "campaigns.json"
 PAGE = ROOT / "docs" / "reliability.md"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from html import escape
 
 from engram.claim_rows import Columns, as_markdown
-from engram.lab.report import place_of
-from engram.papers import Headline, Paper, caveat, judgement, outcome, overview, rows_of
+from engram.lab.output.report import place_of
+from engram.studies.papers import Headline, Paper, caveat, judgement, outcome, overview, rows_of
 from engram.verdicts import Index, Judgements
 
 TONES = {

@@ -26,15 +26,15 @@ from plotly.offline import get_plotlyjs
 
 import engram
 from engram.cli.absent_data import instead_of_absent_data
-from engram.lab import report
-from engram.papers import papers
-from engram.recording import tables
-from engram.standings import crossings
-from engram.standings.comparison import shipped_row, standing_of_records
-from engram.standings.kinds import KINDS, tasks_of
-from engram.standings.names import KINDS_IN_WORDS
-from engram.standings.page import STYLE, body, overview
-from engram.standings.standing import Standing
+from engram.lab.output import report
+from engram.studies.papers import papers
+from engram.studies.recording import tables
+from engram.studies.standings import crossings
+from engram.studies.standings.comparison import shipped_row, standing_of_records
+from engram.studies.standings.kinds import KINDS, tasks_of
+from engram.studies.standings.names import KINDS_IN_WORDS
+from engram.studies.standings.page import STYLE, body, overview
+from engram.studies.standings.standing import Standing
 from engram.tasks.meta import draw, explain, sample
 from engram.verdicts import recorded_index, recorded_verdicts
 

@@ -15,7 +15,7 @@ import jupytext
 import nbformat
 import plotly.io
 
-from engram.lab import report
+from engram.lab.output import report
 
 if TYPE_CHECKING:
     from jupyter_client import KernelManager

@@ -14,7 +14,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from engram.analysis import DSA, HankelDMD
-from engram.lab import export
+from engram.lab.output import export
 from engram.plasticity import Oja, PlasticRNN
 from engram.rules import Backprop, FeedbackAlignment, LastLayerOnly, LearningRule, train_step
 from engram.storage.files import write_atomic

@@ -39,7 +39,7 @@ import engram
 from engram import registry
 from engram.continual import TaskData
 from engram.lab import CorruptFileError, Results
-from engram.lab.folder import TrialFolder
+from engram.lab.trial.folder import TrialFolder
 from engram.rules import train_step
 from engram.storage.files import write_sealed
 from engram.testing.promises import alike, in_threads, same

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from engram.claim_rows import COLORS, Row, as_html, as_line, as_markdown, for_terminal
 from engram.lab import Claim, metric
-from engram.lab.claim import JudgedClaim, table, tally
+from engram.lab.claims.claim import JudgedClaim, table, tally
 
 COLUMNS = {"Claim": "claim", "Verdict": "verdict", "Criterion": "criterion", "Ours": "value and seeds"}
 ROWS = [

@@ -18,16 +18,17 @@ import pytest
 
 import engram
 from engram import cli, registry
-from engram.lab import load, plan, recorded
-from engram.lab import report as lab_report
-from engram.lab.export import draw
-from engram.lab.folder import Status
-from engram.lab.job import prepare
-from engram.lab.record_files import answer_in_words
-from engram.lab.trial import Time, trials
-from engram.papers import outcome, papers
+from engram.lab import load, recorded
+from engram.lab.engine import plan
+from engram.lab.output import report as lab_report
+from engram.lab.output.export import draw
+from engram.lab.output.record_files import answer_in_words
+from engram.lab.trial.folder import Status
+from engram.lab.trial.job import prepare
+from engram.lab.trial.trial import Time, trials
 from engram.run_options import RunOptions
 from engram.storage.files import write_sealed
+from engram.studies.papers import outcome, papers
 from engram.testing import find_browser
 from engram.verdicts import counted, recorded_counts, recorded_verdicts
 
@@ -94,7 +95,7 @@ def test_the_list_keeps_its_claims_in_any_window_and_cuts_at_words(width, capsys
 def test_the_list_loads_no_experiment_and_no_laboratory_also_after_a_run(tmp_path):
     engram.run("qss", preset="smoke", arms=["qss-4"], seeds=1, jobs=1, runs=tmp_path, progress=False)
     code = f"import sys; from engram import cli; assert cli.run(['list', '--runs', {str(tmp_path)!r}]) == 0; "
-    code += "heavy = {'torch', 'numba', 'polars', 'engram.lab', 'engram.experiments.maze'} & set(sys.modules); "
+    code += "heavy = {'torch', 'numba', 'polars', 'engram.lab', 'engram.studies.experiments.maze'} & set(sys.modules); "
     code += "assert not heavy, heavy"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "smoke: runs" in done.stdout
@@ -187,7 +188,7 @@ def test_an_experiment_is_json_with_its_verdicts(name, capsys):
 
 def test_the_papers_load_neither_torch_nor_an_experiment():
     code = "import sys; from engram import cli; assert cli.run(['papers', 'anml']) == 0; "
-    code += "heavy = {'torch', 'numba', 'polars', 'engram.lab', 'engram.experiments'} & set(sys.modules); "
+    code += "heavy = {'torch', 'numba', 'polars', 'engram.lab', 'engram.studies.experiments'} & set(sys.modules); "
     code += "assert not heavy, heavy"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
@@ -289,8 +290,10 @@ def small_demo(monkeypatch):
     of_demo = experiment.presets["demo"]
     changes = {**of_demo.changes, "episodes": 10, "bits": 4, "hidden_size": 5, "plastic": {"learning_rate": 1e-3}}
     presets = {**experiment.presets, "demo": replace(of_demo, changes=changes, seeds=3)}
-    monkeypatch.setattr("engram.lab.experiment.find_experiment", lambda name: replace(experiment, presets=presets))
-    monkeypatch.setattr("engram.lab.machine.cores", lambda: 1)
+    monkeypatch.setattr(
+        "engram.lab.trial.experiment.find_experiment", lambda name: replace(experiment, presets=presets)
+    )
+    monkeypatch.setattr("engram.lab.trial.machine.cores", lambda: 1)
 
 
 def test_the_demo_ends_with_numbers_of_its_run_and_what_to_do_next(small_demo, tmp_path, capsys):
@@ -307,7 +310,9 @@ def test_the_demo_ends_with_numbers_of_its_run_and_what_to_do_next(small_demo, t
 
 
 def test_a_demo_that_has_judged_nothing_is_an_error(small_demo, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("engram.lab.laboratory.perform_all", lambda jobs, **_: [Status("interrupted") for _ in jobs])
+    monkeypatch.setattr(
+        "engram.lab.engine.laboratory.perform_all", lambda jobs, **_: [Status("interrupted") for _ in jobs]
+    )
     assert cli.run(["demo", "--runs", str(tmp_path)]) == 130
     out = capsys.readouterr().out
     assert "nothing to compare yet" in out
@@ -319,7 +324,7 @@ def test_a_demo_that_has_judged_nothing_is_an_error(small_demo, tmp_path, capsys
     assert 'class="plot"' not in body
     assert 'class="bar"' not in body
     assert "0 of 2" not in body
-    monkeypatch.setattr("engram.lab.laboratory.perform_all", lambda jobs, **_: [Status("failed") for _ in jobs])
+    monkeypatch.setattr("engram.lab.engine.laboratory.perform_all", lambda jobs, **_: [Status("failed") for _ in jobs])
     assert cli.run(["demo", "--runs", str(tmp_path)]) == 2
 
 

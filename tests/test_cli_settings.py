@@ -12,7 +12,7 @@ import pytest
 import engram
 from engram.cli import fields
 from engram.lab import Experiment, Points, Preset, Study, setting, settings
-from engram.lab import config as configs
+from engram.lab.trial import config as configs
 
 
 class Side(enum.Enum):

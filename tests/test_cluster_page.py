@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engram.lab.folder import Status, TrialFolder
+from engram.lab.trial.folder import Status, TrialFolder
 
 PAGE = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
 OPTIONS = ("toy", "--preset", "smoke", "--step-seconds", "0.1")

@@ -16,7 +16,7 @@ from mkdocs.config import load_config
 from mkdocs.structure.files import File, Files, set_exclusions
 
 import engram
-from engram.papers import papers
+from engram.studies.papers import papers
 from engram.testing import check_widths, find_browser, open_browser
 from engram.testing.report import HEIGHT, WIDE, check_load, check_nodes
 

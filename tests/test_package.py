@@ -151,7 +151,7 @@ for lines, unwanted in {light!r}.items():
     for line in lines:
         exec(line)
         assert not unwanted & set(sys.modules), (line, unwanted & set(sys.modules))
-from engram.experiments.pattern_completion import experiment
+from engram.studies.experiments.pattern_completion import experiment
 assert experiment.name in names == engram.experiments()
 for module in pkgutil.walk_packages(engram.__path__, "engram."):
     if not module.name.endswith("__main__"):
@@ -176,7 +176,7 @@ def test_what_a_package_loads_late_is_there(package):
         _ = module.plastisity
 
 
-BEHIND_THE_COMMANDS = {"cli", "experiments", "papers", "recording", "standings", "storage"}
+BEHIND_THE_COMMANDS = {"cli", "storage", "studies"}
 
 
 def test_every_package_of_the_library_is_an_attribute():

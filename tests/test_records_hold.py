@@ -16,14 +16,14 @@ import pytest
 import engram
 from engram import registry
 from engram.lab import Results, recorded
-from engram.lab.experiment import Experiment
-from engram.lab.folder import TrialFolder
-from engram.lab.metrics import read
-from engram.lab.record_files import as_record, from_record, record_path
-from engram.recording.extend import TOLERANCE, differences, is_among, is_equal, is_same_machine, numbers
-from engram.standings import kinds
-from engram.standings import recorded as standings
-from engram.standings.arms import Arms
+from engram.lab.output.record_files import as_record, from_record, record_path
+from engram.lab.trial.experiment import Experiment
+from engram.lab.trial.folder import TrialFolder
+from engram.lab.trial.metrics import read
+from engram.studies.recording.extend import TOLERANCE, differences, is_among, is_equal, is_same_machine, numbers
+from engram.studies.standings import kinds
+from engram.studies.standings import recorded as standings
+from engram.studies.standings.arms import Arms
 from engram.tasks.data import DataError
 
 MINUTE = 60.0

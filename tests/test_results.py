@@ -13,11 +13,11 @@ from typing import get_args
 import pytest
 
 import engram
-from engram.lab import record_files
-from engram.lab.choice import at_ends
-from engram.lab.record_files import answer_in_words, as_text, is_current, record_path
-from engram.papers import Headline, Paper
-from engram.recording import pictures, tables
+from engram.lab.output import record_files
+from engram.lab.output.record_files import answer_in_words, as_text, is_current, record_path
+from engram.lab.trial.choice import at_ends
+from engram.studies.papers import Headline, Paper
+from engram.studies.recording import pictures, tables
 from engram.verdicts import BAD, FILE, Verdict, as_json, cited, index_in
 
 ROOT = Path(__file__).parents[1]

@@ -7,13 +7,14 @@ from dataclasses import FrozenInstanceError, fields
 import pytest
 
 import engram
-from engram import cli, recording, registry
+from engram import cli, registry
 from engram.cli.commands import Compare, Record, Run, Sweep
 from engram.cli.refusal import arguments_of, refuse
-from engram.lab.job import prepare
-from engram.lab.plan import Request
-from engram.lab.trial import trials
+from engram.lab.engine.plan import Request
+from engram.lab.trial.job import prepare
+from engram.lab.trial.trial import trials
 from engram.run_options import RunOptions, read_seconds
+from engram.studies import recording
 
 WRONG = [
     ({"preset": "huge"}, "preset = 'huge': expected one of"),

@@ -10,8 +10,8 @@ import pytest
 
 import engram
 from engram import registry
-from engram.lab import report
-from engram.recording import tables
+from engram.lab.output import report
+from engram.studies.recording import tables
 from engram.verdicts import counted, recorded_verdicts
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +101,7 @@ RETIRED = {
     r"\b[Tt]rains any network\b|\bnetworks do the same\b|\bdoes not forget\b|\ba better protein\b": "what is shown",
 }
 CODE = re.compile(r"```.*?```|`[^`\n]*`|\[\[.*?\]\]|\]\([^)]*\)|\{[%{].*?[%}]\}", re.DOTALL)
-SHOWN = ["cli/commands.py", "run_options.py", "lab/report.html", "standings/overview.html"]
+SHOWN = ["cli/commands.py", "run_options.py", "lab/output/report.html", "studies/standings/overview.html"]
 
 
 @pytest.mark.parametrize("retired", RETIRED, ids=lambda retired: RETIRED[retired])

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from engram.lab import Results, judge, load, recorded, run, sweep
     from engram.registry import experiments
-    from engram.standings import compare
+    from engram.studies.standings import compare
 
 __all__ = [
     "Results",
@@ -76,7 +76,8 @@ if _other := other_engram():
 # PEP 562: `import engram` costs milliseconds; torch is loaded by the first part that is used.
 _WHERE = {
     **dict.fromkeys(("Results", "judge", "load", "recorded", "run", "sweep"), "engram.lab"),
-    "compare": "engram.standings",
+    "compare": "engram.studies.standings",
+    "experiments": "engram.registry",
 }
 
 

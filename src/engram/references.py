@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 from engram.errors import message_of
 
 F = TypeVar("F", bound=Callable[..., Any])
+MOVED = {"engram.experiments.": "engram.studies.experiments."}
+"""Where modules are today that the settings of records and of earlier runs name as they were called then."""
 _digests: dict[str, str] = {}  # of the files that were loaded as modules, by the names of these
 _loading: list[str] = []  # the references that are being loaded, the innermost last
 _caches: list[Any] = []
@@ -31,7 +33,7 @@ def is_reference(name: str) -> bool:
 def place_of(reference: str) -> str:
     """A reference with the module's name in place of its file's path."""
     place, _, attribute = reference.rpartition(":")
-    return f"{_module_name(Path(place)) if place.endswith('.py') else place}:{attribute}"
+    return f"{_module_name(Path(place)) if place.endswith('.py') else _name_today(place)}:{attribute}"
 
 
 def files_of(modules: Iterable[str]) -> tuple[str, ...]:
@@ -49,7 +51,9 @@ def load(reference: str) -> Any:
     place, _, attribute = reference.rpartition(":")
     _loading.append(reference)
     try:
-        module = _module_of_file(Path(place)) if place.endswith(".py") else pkgutil.resolve_name(f"{place}:")
+        module = (
+            _module_of_file(Path(place)) if place.endswith(".py") else pkgutil.resolve_name(f"{_name_today(place)}:")
+        )
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         is_absent = place.endswith(".py") and not Path(place).exists()
@@ -110,6 +114,11 @@ def refuse_while_loading(function: str) -> None:
             f"{place} calls {function} while it is imported, which every worker process does too; "
             "call it below: if __name__ == '__main__':"
         )
+
+
+def _name_today(module: str) -> str:
+    """The name of a module, of which an earlier one may be given."""
+    return next((MOVED[old] + module.removeprefix(old) for old in MOVED if module.startswith(old)), module)
 
 
 def _module_name(path: Path) -> str:

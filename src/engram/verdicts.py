@@ -142,7 +142,7 @@ def index_in(folder: Path) -> Index | None:
 
 def recorded_index() -> Index | None:
     """The index of all records that ship with engram; None if there is none."""
-    experiments = Path(__file__).parent / "experiments"
+    experiments = Path(__file__).parent / "studies" / "experiments"
     found = (index_in(above / "results") for above in (experiments, *experiments.parents))
     return next((index for index in found if index is not None), None)
 

@@ -9,7 +9,7 @@ from scipy.stats import beta
 
 from engram.agents.reference import BanditAgent, BayesFilterAgent, OracleAgent, RandomAgent, play, regret
 from engram.analysis import stay_probabilities
-from engram.experiments.meta_task_space.known_returns import (
+from engram.studies.experiments.meta_task_space.known_returns import (
     KnownReturn,
     direct_ways,
     exact_returns,

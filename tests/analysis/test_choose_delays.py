@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from engram.analysis import HankelDMD, choose_delays
-from engram.experiments.dsa.order import rotations
+from engram.studies.experiments.dsa.order import rotations
 
 
 @pytest.mark.parametrize("order", [2, 5])

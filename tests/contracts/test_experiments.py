@@ -37,7 +37,7 @@ def address(tmp_path_factory):
 def _imported_once():
     """Let one server import what most killed trials need, and what optimisers import when made, and fork them all."""
     modules = {entry.module for entry in entry_points(group="engram.experiments") if entry.name in KILLED}
-    preloaded = ["torch._dynamo", "engram.lab.check", *sorted(modules)]
+    preloaded = ["torch._dynamo", "engram.lab.engine.check", *sorted(modules)]
     multiprocessing.get_context("forkserver").set_forkserver_preload(preloaded)
     ensure_running()
 
@@ -57,7 +57,7 @@ def test_experiment(name, tmp_path, page, address, effort):
 @pytest.mark.parametrize("name", registry.names("experiments"))
 def test_a_study_uses_a_gpu_if_a_trial_of_its_experiment_asks_where_to_compute(name):
     experiment = registry.get("experiments", name)
-    home = Path(engram.__file__).parent / "experiments" / name.replace("-", "_")
+    home = Path(engram.__file__).parent / "studies" / "experiments" / name.replace("-", "_")
     files = [*home.rglob("*.py")] if home.is_dir() else [home.with_suffix(".py")]
     asks = any("run.device" in file.read_text(encoding="utf-8") for file in files)
     assert any(study.gpu for study in experiment.by_name.values()) == asks

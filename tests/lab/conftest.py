@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import engram
-from engram.lab import provenance
+from engram.lab.trial import provenance
 
 FORKING = multiprocessing.get_context("forkserver")  # from a process that has done the imports, which take seconds
 Start = Callable[..., multiprocessing.Process]

@@ -11,8 +11,8 @@ import pytest
 
 import engram
 from engram.lab import maximum, met, metric, recorded, share
-from engram.lab.experiment import find_experiment
-from engram.lab.report import write_report
+from engram.lab.output.report import write_report
+from engram.lab.trial.experiment import find_experiment
 
 OWN = """
 from engram.lab import Claim, Experiment, Points, Preset, Study, metric, setting, settings

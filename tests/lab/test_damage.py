@@ -18,9 +18,9 @@ import pytest
 import engram
 from engram import registry
 from engram.lab import Experiment, Preset, Results, Run, Study, load, setting, settings
-from engram.lab.folder import Origin, TrialFolder
-from engram.lab.job import perform, prepare, token
-from engram.lab.trial import trials
+from engram.lab.trial.folder import Origin, TrialFolder
+from engram.lab.trial.job import perform, prepare, token
+from engram.lab.trial.trial import trials
 from engram.storage.files import read_sealed, write_sealed
 
 

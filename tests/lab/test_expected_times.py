@@ -12,9 +12,9 @@ import pytest
 
 import engram
 from engram import cli, registry
-from engram.lab import times, timing
-from engram.lab.folder import TrialFolder
-from engram.lab.trial import Time, trials
+from engram.lab.engine import times, timing
+from engram.lab.trial.folder import TrialFolder
+from engram.lab.trial.trial import Time, trials
 
 
 class Clock:
@@ -224,8 +224,8 @@ def test_a_trial_that_needs_more_memory_than_there_is_is_refused_before_it_start
     study = dataclasses.replace(experiment.studies, memory=lambda config: 3e9 * config.size)
     module = sys.modules["toy_experiments"]
     monkeypatch.setattr(module, "experiment", dataclasses.replace(experiment, studies=study))
-    monkeypatch.setattr("engram.lab.plan.memory", lambda: 8e9)
-    monkeypatch.setattr("engram.lab.machine.memory", lambda: 8e9)
+    monkeypatch.setattr("engram.lab.engine.plan.memory", lambda: 8e9)
+    monkeypatch.setattr("engram.lab.trial.machine.memory", lambda: 8e9)
     needs = "toy: arm momentum needs 9.0 GB of memory in each trial; this machine has 8.0 GB: choose other arms, or"
     with pytest.raises(ValueError, match=needs):
         engram.run(toy, preset="smoke", runs=tmp_path, progress=False)

@@ -10,8 +10,8 @@ import pytest
 
 import engram
 from engram import registry
-from engram.lab.plan import Request, plan
-from engram.lab.results import Results
+from engram.lab.engine.plan import Request, plan
+from engram.lab.output.results import Results
 from engram.run_options import RunOptions
 
 
@@ -52,7 +52,7 @@ def test_as_many_trials_run_at_once_as_there_are_gpus_for(gpus, options, workers
 def test_a_study_that_uses_no_gpu_is_run_on_the_cores_unless_told_otherwise(gpus, monkeypatch):
     toy = registry.get("experiments", "toy")
     cpu = replace(toy, studies=replace(toy.studies, gpu=False))
-    monkeypatch.setattr("engram.lab.plan.cores", lambda: 3)
+    monkeypatch.setattr("engram.lab.engine.plan.cores", lambda: 3)
     for device, kind in (("auto", "cpu"), ("cuda", "cuda")):
         whole = plan(Request(cpu, RunOptions(device=device, seeds=8)), Path("never.stop"), 8)
         assert {job.trial.device for job in whole.jobs} == {kind}

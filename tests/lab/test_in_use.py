@@ -8,9 +8,9 @@ import pytest
 
 import engram
 from engram import references
-from engram.lab import provenance
-from engram.lab.digest import digest_on_disk, leave_out, name_of_file, path_of_file
-from engram.lab.provenance import difference, strangeness
+from engram.lab.trial import provenance
+from engram.lab.trial.digest import digest_on_disk, leave_out, name_of_file, path_of_file
+from engram.lab.trial.provenance import difference, strangeness
 
 CODE = '''"""A reader."""
 import os

@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from engram.lab import anytime
-from engram.lab.inference import errors_at, estimate
+from engram.lab.claims import anytime
+from engram.lab.claims.inference import errors_at, estimate
+from engram.lab.claims.location import ends, location_of, statistic, student_critical
+from engram.lab.claims.power import guarded_power, seeds_needed, t_power
 from engram.lab.judging import ClaimError, best_of, judge
 from engram.lab.judging.grammar import parse
 from engram.lab.judging.ledger import found_at, level_of, open_ledger, read_ledger
-from engram.lab.location import ends, location_of, statistic, student_critical
-from engram.lab.power import guarded_power, seeds_needed, t_power
 from engram.storage.files import CorruptFileError
 
 PAGE = Path(__file__).parents[2] / "docs" / "judge.md"

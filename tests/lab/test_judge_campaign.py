@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engram.lab.claims.measure import Criterion
 from engram.lab.judging.assess import ONCE, Rule, assess, lacking, power_of_number
 from engram.lab.judging.best_of import _claim, _rows
 from engram.lab.judging.judgement import side_of, verdict_of
 from engram.lab.judging.ledger import level_of
 from engram.lab.judging.sample import Sample
-from engram.lab.measure import Criterion
-from engram.recording.tables import with_block
+from engram.studies.recording.tables import with_block
 
 ROOT = Path(__file__).parents[2]
 RECORD, PAGE = ROOT / "results" / "judge.json", ROOT / "docs" / "judge.md"

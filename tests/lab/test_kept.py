@@ -18,8 +18,8 @@ from torch import nn
 
 import engram
 from engram.lab import CorruptFileError, Experiment, Preset, Results, Run, Study, TrialResult, setting, settings
-from engram.lab.export import export
-from engram.lab.record_files import as_record, from_record
+from engram.lab.output.export import export
+from engram.lab.output.record_files import as_record, from_record
 
 
 @settings

@@ -19,17 +19,17 @@ import pytest
 import engram
 from engram.cli import run as cli
 from engram.lab import Experiment, Preset, Results, Study, setting, settings
-from engram.lab.config import from_dict
-from engram.lab.export import export
-from engram.lab.figures import Lines, add_line, learning_curves
-from engram.lab.folder import TrialFolder
-from engram.lab.job import check_result
-from engram.lab.loop import TrialRun
-from engram.lab.metrics import over_seeds, windows
-from engram.lab.record_files import as_record, from_record
-from engram.lab.report import write_report
-from engram.lab.results import TrialResult
-from engram.lab.sweeps import settings_of
+from engram.lab.engine.sweeps import settings_of
+from engram.lab.output.export import export
+from engram.lab.output.figures import Lines, add_line, learning_curves
+from engram.lab.output.record_files import as_record, from_record
+from engram.lab.output.report import write_report
+from engram.lab.output.results import TrialResult
+from engram.lab.trial.config import from_dict
+from engram.lab.trial.folder import TrialFolder
+from engram.lab.trial.job import check_result
+from engram.lab.trial.loop import TrialRun
+from engram.lab.trial.metrics import over_seeds, windows
 
 
 @settings

@@ -21,8 +21,9 @@ from joblib.externals.loky import get_reusable_executor
 from safetensors.numpy import load_file
 
 import engram
-from engram.lab import Results, parallel
-from engram.lab.folder import Status, TrialFolder
+from engram.lab import Results
+from engram.lab.engine import parallel
+from engram.lab.trial.folder import Status, TrialFolder
 
 pytestmark = pytest.mark.usefixtures("interrupts")
 

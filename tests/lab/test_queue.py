@@ -23,9 +23,9 @@ import pytest
 
 import engram
 from engram import cli
-from engram.lab.folder import Status, TrialFolder
-from engram.lab.job import queue
-from engram.lab.loop import Displaced, TrialRun
+from engram.lab.trial.folder import Status, TrialFolder
+from engram.lab.trial.job import queue
+from engram.lab.trial.loop import Displaced, TrialRun
 from engram.numeric import parallel
 from engram.storage import locks
 
@@ -221,7 +221,7 @@ def test_without_flock_the_owner_is_named_and_replaced_when_its_lease_expires(to
 @pytest.mark.usefixtures("no_flock")
 def test_who_has_lost_the_lease_stops_and_writes_nothing(tmp_path, monkeypatch):
     folder = TrialFolder(tmp_path)
-    monkeypatch.setattr("engram.lab.loop.HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr("engram.lab.trial.loop.HEARTBEAT_SECONDS", 0.0)
     with folder.held():
         steps = TrialRun(folder, 0, checkpoint_seconds=0.0).steps(5)
         for _ in range(3):

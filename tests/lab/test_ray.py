@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import engram
-from engram.lab.results import Results
+from engram.lab.output.results import Results
 
 pytestmark = pytest.mark.soak
 THIRD_PARTY = Path(__file__).parents[1] / "third_party"

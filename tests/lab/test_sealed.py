@@ -22,11 +22,11 @@ from rich.console import Console
 import engram
 from engram import cli, registry
 from engram.lab import CorruptFileError, Results, load
-from engram.lab.export import export
-from engram.lab.folder import TrialFolder
-from engram.lab.loop import TrialRun
-from engram.lab.report import plot
-from engram.lab.stop import stop_file, stoppable
+from engram.lab.engine.stop import stop_file, stoppable
+from engram.lab.output.export import export
+from engram.lab.output.report import plot
+from engram.lab.trial.folder import TrialFolder
+from engram.lab.trial.loop import TrialRun
 from engram.memory import AssociativeStore
 from engram.storage import checkpoint
 from engram.storage.files import read_sealed, write_sealed

@@ -12,11 +12,11 @@ import plotly.graph_objects as go
 import pytest
 
 from engram.lab import Claim, Experiment, Preset, Run, Study, judge_claim, load, metric, run, setting, settings
-from engram.lab.correction import correct
-from engram.lab.export import _tables
-from engram.lab.inference import errors_at
-from engram.lab.record_files import as_record, as_text, from_record
-from engram.lab.report import write_report
+from engram.lab.claims.correction import correct
+from engram.lab.claims.inference import errors_at
+from engram.lab.output.export import _tables
+from engram.lab.output.record_files import as_record, as_text, from_record
+from engram.lab.output.report import write_report
 
 LOOKS = (5, 10, 20, 40)
 value = metric("value")
@@ -139,7 +139,7 @@ def test_a_look_that_time_cuts_short_judges_nothing_and_goes_on_later(tmp_path, 
 
     answers = iter((lambda: False, lambda: next(tmp_path.glob("looks/.*.run")).with_suffix(".stop").touch(), lambda: 1))
     with monkeypatch.context() as patch:
-        patch.setattr("engram.lab.laboratory.is_over", is_over)
+        patch.setattr("engram.lab.engine.laboratory.is_over", is_over)
         results = run(study, runs=tmp_path, until_decided=True, progress=False, jobs=1)
     assert [trial.state for trial in results.trials] == ["finished"] * 5
     assert results.claims()[0].is_open

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engram.lab.config import to_dict
-from engram.lab.experiment import Experiment
+from engram.lab.trial.config import to_dict
+from engram.lab.trial.experiment import Experiment
 from engram.tasks.data import SETS
 
 

@@ -16,8 +16,8 @@ from engram.storage.files import runs_folder
 
 if TYPE_CHECKING:
     from engram.lab import Results
-    from engram.lab.experiment import Experiment
-    from engram.lab.job import Job
+    from engram.lab.trial.experiment import Experiment
+    from engram.lab.trial.job import Job
 
 NAME, PRESET = "pattern-completion", "demo"
 PLASTIC, CONTROL = "plastic", "non-plastic"
@@ -32,8 +32,8 @@ def demo(command: Demo) -> int:
 
     A claim that fails is a result, not an error; a run that has judged nothing is one.
     """
-    from engram.lab.experiment import find_experiment
-    from engram.lab.report import write_report
+    from engram.lab.output.report import write_report
+    from engram.lab.trial.experiment import find_experiment
 
     experiment = find_experiment(NAME)
     results = _performed(experiment, command.runs)
@@ -51,10 +51,10 @@ def demo(command: Demo) -> int:
 
 def _performed(experiment: Experiment, runs: Path | None) -> Results:
     """Run what is not done yet, both networks of a seed before the next seed; say what is done and how far it is."""
-    from engram.lab.laboratory import judge, perform_jobs, write_down
-    from engram.lab.machine import cores
-    from engram.lab.plan import Request, plan
-    from engram.lab.stop import stop_file, stoppable
+    from engram.lab.engine.laboratory import judge, perform_jobs, write_down
+    from engram.lab.engine.plan import Request, plan
+    from engram.lab.engine.stop import stop_file, stoppable
+    from engram.lab.trial.machine import cores
 
     workers = min(cores(), MOST_WORKERS)
     console = Console(stderr=True)
@@ -96,7 +96,7 @@ def _performed(experiment: Experiment, runs: Path | None) -> Results:
 
 def _told(experiment: Experiment, results: Results) -> list[str]:
     """What came out, in words and as a picture, and what to do next, as lines with rich's markup."""
-    from engram.lab.claim import counted_claims
+    from engram.lab.claims.claim import counted_claims
 
     config, chance = experiment.arms(PRESET)[PLASTIC].config, experiment.tasks[0].chance or 1.0
     errors = {arm: results.values(arm, "error") for arm in (PLASTIC, CONTROL)}

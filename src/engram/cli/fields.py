@@ -21,7 +21,7 @@ from rich.markup import escape
 
 if TYPE_CHECKING:
     from engram.lab import Experiment
-    from engram.lab.config import Field
+    from engram.lab.trial.config import Field
 
 
 def changes(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def changes(experiment: Experiment, preset: str, arguments: Sequence[str]) -> di
     Raises:
         ValueError: A setting is unknown, or a value is not allowed.
     """
-    from engram.lab.config import dotted
+    from engram.lab.trial.config import dotted
 
     field_values: dict[str, Any] = {}
     for owner, words in _by_owner(experiment, arguments).items():
@@ -57,7 +57,7 @@ def values(experiment: Experiment, preset: str, arguments: Sequence[str]) -> dic
     """
     from engram import checks
     from engram.lab import Range
-    from engram.lab.config import dotted, fields
+    from engram.lab.trial.config import dotted, fields
 
     setting_values: dict[str, Any] = {}
     for owner, owner_words in _by_owner(experiment, arguments).items():
@@ -125,7 +125,7 @@ def _is_flat(kind: Any) -> bool:
 
 def rows(experiment: Experiment) -> tuple[list[str], Iterator[tuple[str, ...]]]:
     """The columns and rows of a table of the settings: allowed values, the value in each preset, meaning."""
-    from engram.lab.config import dotted, fields, plain, value_of
+    from engram.lab.trial.config import dotted, fields, plain, value_of
 
     def cells() -> Iterator[tuple[str, ...]]:
         for study in experiment.by_name:
@@ -185,7 +185,7 @@ def _known(experiment: Experiment, owner: str, name: str) -> str:
 
 def _given(experiment: Experiment, preset: str, owner: str, words: Sequence[str]) -> dict[str, Any]:
     """The settings of one study or arm that the words name, and their values; types are checked, ranges are not."""
-    from engram.lab.config import dotted, fields
+    from engram.lab.trial.config import dotted, fields
 
     known = fields(experiment.settings(owner))
     names = {option(name): name for name in known}

@@ -31,7 +31,7 @@ LEAST_SUMMARY = 30  # columns for a summary on one line
 Counts = Mapping[str, int]
 
 if TYPE_CHECKING:
-    from engram.lab.experiment import Experiment
+    from engram.lab.trial.experiment import Experiment
     from engram.tasks.data import SetStatus
 
 
@@ -182,7 +182,7 @@ def _last(name: str, root: Path) -> str:
         return "corrupt: run it again"
     if "ended" in note:
         return note["ended"]
-    from engram.lab.last_run import OldRunError, load
+    from engram.lab.output.last_run import OldRunError, load
 
     try:
         return load(name, root, metrics=False).ended
@@ -195,11 +195,11 @@ def _last(name: str, root: Path) -> str:
 def show(command: Show) -> None:
     """Show an experiment: its presets, config fields and claims; or the times of the arms of one preset."""
     from engram.cli.absent_data import instead_of_absent_data
-    from engram.lab.claim import OWNERS
-    from engram.lab.experiment import find_experiment
-    from engram.lab.plan import device_of, expected_time
-    from engram.lab.record_files import answer_in_words
-    from engram.lab.times import of_preset
+    from engram.lab.claims.claim import OWNERS
+    from engram.lab.engine.plan import device_of, expected_time
+    from engram.lab.engine.times import of_preset
+    from engram.lab.output.record_files import answer_in_words
+    from engram.lab.trial.experiment import find_experiment
 
     experiment = find_experiment(command.name)
     root = runs_folder(command.runs) / experiment.name
@@ -256,11 +256,11 @@ def _show_times(experiment: Experiment, preset: str, arms: Sequence[str] | None,
         arms: Only these arms (default: all).
         root: The folder that the experiment is run in.
     """
-    from engram.lab.machine import hardware, memory
-    from engram.lab.plan import device_of, expected_time, gigabytes
-    from engram.lab.times import keep, of_measurement, of_preset
-    from engram.lab.timing import SECONDS, measured
-    from engram.lab.trial import duration
+    from engram.lab.engine.plan import device_of, expected_time, gigabytes
+    from engram.lab.engine.times import keep, of_measurement, of_preset
+    from engram.lab.engine.timing import SECONDS, measured
+    from engram.lab.trial.machine import hardware, memory
+    from engram.lab.trial.trial import duration
 
     of_arms = of_preset(experiment, preset, root, arms, device_of("auto"))
     progress = Console(stderr=True)
@@ -309,7 +309,7 @@ def _show_times(experiment: Experiment, preset: str, arms: Sequence[str] | None,
 
 def doctor(_: Doctor) -> None:
     """Show versions, hardware, folders, and which extras are missing."""
-    from engram.lab.machine import hardware, missing_extras, versions
+    from engram.lab.trial.machine import hardware, missing_extras, versions
     from engram.numeric.jit import cache_folder
     from engram.tasks import data
 

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from engram.claim_rows import Columns, for_terminal
 from engram.cli.commands import Papers
 from engram.cli.output import LEAST, Output, out, print_table
-from engram.papers import (
+from engram.studies.papers import (
     Headline,
     Outcome,
     Paper,

@@ -10,10 +10,11 @@ from engram.cli.commands import Record
 
 def record(command: Record) -> None:
     """Run what the records of experiments lack, and write the records and what is generated from them."""
-    from engram import recording, registry
-    from engram.lab.experiment import find_experiment
-    from engram.recording import pictures, tables
-    from engram.recording.index import runs_in, write_index
+    from engram import registry
+    from engram.lab.trial.experiment import find_experiment
+    from engram.studies import recording
+    from engram.studies.recording import pictures, tables
+    from engram.studies.recording.index import runs_in, write_index
 
     folders = set()
     experiments = {each.name: each for each in map(find_experiment, command.names)}

@@ -32,7 +32,7 @@ COLUMNS: Columns = {
 
 if TYPE_CHECKING:
     from engram.lab import Results
-    from engram.lab.claim import JudgedClaim
+    from engram.lab.claims.claim import JudgedClaim
 
 EXIT_FAILURE = 2
 EXIT_INTERRUPTED = 130
@@ -42,9 +42,9 @@ UNDONE = {"interrupted", "waiting", "running"}
 def run(command: Run, field_options: list[str]) -> int:
     """Run experiments, and print the verdicts on their claims."""
     from engram import checks
-    from engram.lab.experiment import find_experiment
-    from engram.lab.laboratory import carry_out
-    from engram.lab.plan import Request
+    from engram.lab.engine.laboratory import carry_out
+    from engram.lab.engine.plan import Request
+    from engram.lab.trial.experiment import find_experiment
 
     if not command.names:
         names = ", ".join(registry.experiments())
@@ -78,7 +78,7 @@ def run(command: Run, field_options: list[str]) -> int:
 
 def compare(command: Compare) -> None:
     """Compare methods with the registered ones, print how they rank, and write the report."""
-    from engram.standings import compare as compared
+    from engram.studies.standings import compare as compared
 
     if not command.names:
         raise ValueError("no method named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
@@ -108,8 +108,8 @@ def compare(command: Compare) -> None:
 def sweep(command: Sweep, field_options: list[str]) -> int:
     """Run an experiment at many settings, and print a comparison of its arms."""
     import engram.lab
-    from engram.lab.experiment import find_experiment
-    from engram.lab.sweeps import compared, folder_of
+    from engram.lab.engine.sweeps import compared, folder_of
+    from engram.lab.trial.experiment import find_experiment
 
     experiment = find_experiment(command.name)
     values = fields.values(experiment, command.preset, field_options)
@@ -146,7 +146,7 @@ def _say_stopped(name: str, states: list[str]) -> None:
 
 def _row(judged: JudgedClaim) -> tuple[str, ...]:
     """The cells of a claim: statement, criterion, our measure with its interval, seeds, verdict."""
-    from engram.lab.claim import OWNERS
+    from engram.lab.claims.claim import OWNERS
 
     claim = judged.claim
     details = [
@@ -189,7 +189,7 @@ def _print_results(results: Results) -> None:
 def report(command: Report) -> None:
     """Write the report of the last runs, or of the records included in engram."""
     from engram.lab import CorruptFileError, load, recorded
-    from engram.lab.report import write_report
+    from engram.lab.output.report import write_report
 
     root, names = runs_folder(command.runs), list(command.names)
     if command.recorded and not names:
@@ -241,7 +241,7 @@ def _in_runs(runs: Path | None, name: str) -> Path:
 def export(command: Export) -> None:
     """Write a last run as tables and figures."""
     from engram.lab import load
-    from engram.lab.export import export as write
+    from engram.lab.output.export import export as write
 
     experiment = registry.get("experiments", command.name)
     folder = _expanded(command.out) or runs_folder(command.runs) / experiment.name / "export"

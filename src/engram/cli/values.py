@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engram.lab.experiment import Experiment
+    from engram.lab.trial.experiment import Experiment
 
 
 def of_listed(name: str, counts: Mapping[str, Mapping[str, int]], last: str, summary: str) -> dict[str, Any]:
@@ -28,9 +28,9 @@ def of_shown(experiment: Experiment) -> dict[str, Any]:
     Args:
         experiment: The experiment.
     """
-    from engram.lab.config import plain
-    from engram.lab.record_files import answer_in_words, indexed_claims
-    from engram.lab.results import in_words
+    from engram.lab.output.record_files import answer_in_words, indexed_claims
+    from engram.lab.output.results import in_words
+    from engram.lab.trial.config import plain
 
     judged = indexed_claims(experiment)
     numbers = ("ours", "low", "high", "seeds", "verdict", "corrected", "lacks")
@@ -67,7 +67,7 @@ def of_shown(experiment: Experiment) -> dict[str, Any]:
 
 def _settings(experiment: Experiment) -> dict[str, dict[str, Any]]:
     """The settings by name: what is allowed, the value in each preset, what each is."""
-    from engram.lab.config import dotted, fields, plain, value_of
+    from engram.lab.trial.config import dotted, fields, plain, value_of
 
     settings = {}
     for study in experiment.by_name:

@@ -3,18 +3,18 @@
 from engram import extras
 
 try:
-    from engram.lab.claim import Claim, JudgedClaim, claims_from, judge_claim
-    from engram.lab.config import setting, settings
-    from engram.lab.contract import Run
-    from engram.lab.experiment import Arm, Experiment, Preset, Study, Task
-    from engram.lab.figures import Grid, Heatmap, Lines, Points, Profiles
+    from engram.lab.claims.claim import Claim, JudgedClaim, claims_from, judge_claim
+    from engram.lab.claims.measure import Criterion, Measure, maximum, met, metric, minimum, share
+    from engram.lab.engine.laboratory import run
+    from engram.lab.engine.sweeps import Range, sweep
     from engram.lab.judging import BestOf, Judgement, best_of, judge
-    from engram.lab.laboratory import run
-    from engram.lab.last_run import load
-    from engram.lab.measure import Criterion, Measure, maximum, met, metric, minimum, share
-    from engram.lab.record_files import recorded
-    from engram.lab.results import Results, TrialResult
-    from engram.lab.sweeps import Range, sweep
+    from engram.lab.output.figures import Grid, Heatmap, Lines, Points, Profiles
+    from engram.lab.output.last_run import load
+    from engram.lab.output.record_files import recorded
+    from engram.lab.output.results import Results, TrialResult
+    from engram.lab.trial.config import setting, settings
+    from engram.lab.trial.contract import Run
+    from engram.lab.trial.experiment import Arm, Experiment, Preset, Study, Task
     from engram.storage.files import CannotWriteError, CorruptFileError
 except ModuleNotFoundError as error:
     raise extras.missing("lab", "engram.lab", error) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engram.numeric.imports import deferred
 
 if TYPE_CHECKING:  # together they load scikit-learn and half of engram, and few programs need more than one
-    from engram.lab.check import check_experiment
+    from engram.lab.engine.check import check_experiment
     from engram.testing.agent import check_agent
     from engram.testing.associative_memory import check_associative_memory
     from engram.testing.continual_method import check_continual_method
@@ -54,7 +54,7 @@ __all__ = [
 __getattr__, __dir__ = deferred(
     __name__,
     {
-        "engram.lab.check": ["check_experiment"],
+        "engram.lab.engine.check": ["check_experiment"],
         "engram.testing.agent": ["check_agent"],
         "engram.testing.associative_memory": ["check_associative_memory"],
         "engram.testing.continual_method": ["check_continual_method"],

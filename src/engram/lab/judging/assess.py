@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from engram.lab import anytime
-from engram.lab.claim import beyond, p_of_criterion
-from engram.lab.inference import CONFIDENCE, estimate, p_value
-from engram.lab.judging.sample import Sample
-from engram.lab.location import (
+from engram.lab.claims import anytime
+from engram.lab.claims.claim import beyond, p_of_criterion
+from engram.lab.claims.inference import CONFIDENCE, estimate, p_value
+from engram.lab.claims.location import (
     FEW_SEEDS,
     Location,
     ends,
@@ -23,8 +22,9 @@ from engram.lab.location import (
     student_critical,
     student_p,
 )
-from engram.lab.measure import Criterion
-from engram.lab.power import MOST_SIMULATED, guarded_power, seeds_needed, share_power, smallest_distance, t_power
+from engram.lab.claims.measure import Criterion
+from engram.lab.claims.power import MOST_SIMULATED, guarded_power, seeds_needed, share_power, smallest_distance, t_power
+from engram.lab.judging.sample import Sample
 from engram.numeric.rounding import are_equal
 
 ALPHA = round(1 - CONFIDENCE, 9)

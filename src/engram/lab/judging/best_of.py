@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engram.lab.correction import family_of
+from engram.lab.claims.correction import family_of
 from engram.lab.judging.assess import ALPHA, LEAST, ONCE, Rule, assess
 from engram.lab.judging.columns import ARM, Names, check_role, runs_of, with_pairs
 from engram.lab.judging.doubts import doubts_of

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from engram.lab.claims.location import location_of
+from engram.lab.claims.measure import Criterion
 from engram.lab.judging.columns import ARM, Runs
 from engram.lab.judging.sample import Sample
-from engram.lab.location import location_of
-from engram.lab.measure import Criterion
 from engram.numeric.rounding import are_equal
 
 HALF = 0.5

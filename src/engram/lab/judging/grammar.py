@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from engram.lab.measure import Condition, Criterion, Measure, maximum, met, metric, minimum, share
+from engram.lab.claims.measure import Condition, Criterion, Measure, maximum, met, metric, minimum, share
 
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _NAME = re.compile(r"[^\W\d][\w./@%:-]*(?=\s*\()")

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from engram import checks
-from engram.lab.inference import MAX_LOOKS, errors_at
+from engram.lab.claims.inference import MAX_LOOKS, errors_at
+from engram.lab.claims.measure import Criterion
 from engram.lab.judging.assess import ALPHA, LEAST, ONCE, Assessment, Rule, assess, detectable, lacking
 from engram.lab.judging.columns import Names, check_role, runs_of, with_pairs
 from engram.lab.judging.doubts import doubts_of
@@ -20,7 +21,6 @@ from engram.lab.judging.ledger import Ledger, Line, continued, digest_of, open_l
 from engram.lab.judging.result import Answer, Judgement
 from engram.lab.judging.sample import Sample, sample_of
 from engram.lab.judging.tables import as_frame
-from engram.lab.measure import Criterion
 from engram.storage.files import finite_or_none
 
 

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from engram.lab.inference import POWER
+from engram.lab.claims.inference import POWER
+from engram.lab.claims.power import REASON
 from engram.lab.judging.assess import ALPHA
-from engram.lab.power import REASON
 from engram.storage.files import finite_or_none
 
 Answer = Literal["holds", "fails", "undecided"]

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from engram.lab.inference import Form
+from engram.lab.claims.inference import Form
+from engram.lab.claims.measure import Measure
 from engram.lab.judging.columns import ARM, CLUSTER, SEED, Runs
 from engram.lab.judging.grammar import ParsedClaim
-from engram.lab.measure import Measure
 
 Values = Float[np.ndarray, " _"]
 Kind = Literal["one arm", "paired", "two arms"]

@@ -1,0 +1,1 @@
+"""What is made of trials: results with verdicts, reports, figures, exports, records."""

@@ -1,7 +1,0 @@
-"""Comparisons of candidates of one kind, registered ones and your own, on all tasks of that kind."""
-
-from engram.standings.comparison import compare, record, standing_of_records
-from engram.standings.scores import Entry, Scores
-from engram.standings.standing import Standing
-
-__all__ = ["Entry", "Scores", "Standing", "compare", "record", "standing_of_records"]

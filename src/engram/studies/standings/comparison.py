@@ -1,0 +1,337 @@
+"""Compares candidates with all registered parts of their kind, on the tasks and in the loops of the experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.markup import escape
+
+from engram import checks, references, registry
+from engram.lab.claims.inference import CONFIDENCE, errors_at
+from engram.lab.engine.console import progress_console
+from engram.lab.engine.laboratory import run
+from engram.lab.output.record_files import recorded as shipped_results
+from engram.lab.output.results import Results
+from engram.lab.trial.experiment import Experiment, Task
+from engram.run_options import RunOptions
+from engram.storage.files import runs_folder
+from engram.studies.standings import recorded
+from engram.studies.standings.arms import Arms
+from engram.studies.standings.candidate import Candidate, find_candidate, name_at
+from engram.studies.standings.kinds import KINDS, check_contract, kind_of, tasks_of
+from engram.studies.standings.scores import Entry, Scores
+from engram.studies.standings.standing import Standing
+from engram.tasks.data import DataError
+
+
+def compare(
+    candidate: Any,
+    *more: Any,
+    kind: str = "",
+    against: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    seeds: int = 5,
+    until_decided: bool = False,
+    fresh: bool = False,
+    preset: str = "laptop",
+    jobs: int | None = None,
+    runs: str | Path | None = None,
+    progress: bool = True,
+) -> Standing:
+    """Compare candidates with the registered ones of their kind, on all tasks of that kind.
+
+    Each candidate has an arm on each task: the same loops as in the experiments train all of them, at rates chosen by
+    validation, on the same seeds. Results of registered candidates come from the records that ship with engram.
+    Finished trials are reused, interrupted ones resume. The time per step is always measured here. If a candidate
+    raises an error, is not finite, or takes ten times as long as the others on a task, its entry says so, and the
+    others continue. A task whose data are missing is left out, and the standing says what to do.
+
+    Args:
+        candidate: A registered name, ``"file.py:Name"``, ``"module:Name"``, or a class, function or named object of a
+            module; or a kind, such as ``"learning-rules"``, to rank its registered parts.
+        *more: Further candidates of the same kind.
+        kind: The kind (default: from the class).
+        against: Compare only with these candidates (default: all registered ones of the experiments).
+        tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
+        seeds: Number of seeds, unless ``until_decided`` is set.
+        until_decided: Evaluate at the looks of each preset, mostly 5, 10, 20 and 40 seeds, until it is decided for
+            every other candidate whether yours is better, worse or equally good; the error probabilities of all looks
+            add up to 5 %.
+        fresh: Run the registered candidates here too, instead of using their records.
+        preset: ``"laptop"``, ``"smoke"``, or another one that all compared experiments have.
+        jobs: Number of trials at once (default: as many as fit on the cores).
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``); comparisons use its subfolder ``compare``.
+        progress: Show the progress on the standard error stream.
+
+    Returns:
+        The standing: a frame, sentences, figures, a report.
+
+    Raises:
+        TypeError, ValueError: An argument is not as described, or a candidate imports its test data.
+
+    Examples:
+        >>> quick = {"preset": "smoke", "jobs": 1, "progress": False}
+        >>> standing = compare("last-layer", against=["backprop"], tasks=["narrow"], **quick)
+        >>> standing.frame["candidate"].to_list()
+        ['backprop', 'last-layer']
+    """
+    references.refuse_while_loading("engram.compare")
+    console = progress_console(shown=progress)
+    RunOptions(preset=preset, seeds=seeds, jobs=jobs, runs=runs)  # what is wrong is refused before anything is made
+    _check_names("against", against)
+    _check_names("tasks", tasks)
+    kind, own = _found(candidate, more, kind, until_decided)
+    chosen = _chosen(tasks_of(kind), tasks)
+    against = _found_against(kind, [each.place for each in own], against, [task for _, task in chosen])
+    names = tuple(each.name for each in own)
+    broken: list[str] = []
+    left_out: dict[str, str] = {}
+    for each in own:
+        if references.is_reference(each.place) and (promise := check_contract(kind, each.make)):
+            broken.append(promise)
+            console.print(f"[yellow]{escape(promise)}[/]", highlight=False, soft_wrap=True)
+    options = {"preset": preset, "jobs": jobs, "runs": runs_folder(runs) / "compare", "progress": False}
+    entries: dict[str, dict[str, Entry]] = {}
+    confidence: dict[str, float] = {}
+    done: list[Task] = []
+    for experiment, task in chosen:
+        try:
+            task.check_requirements()
+        except DataError as error:
+            left_out[task.name] = str(error)
+            console.print(f"[yellow]{escape(_left_out(task.name, error))}[/]", highlight=False, soft_wrap=True)
+            continue
+        arms = Arms.of(experiment, task, own, against, preset)
+        if own and not {each.name for each in own} & arms.names.keys():  # nothing is trained where none of them fits
+            shipped = {} if fresh else arms.recorded(preset, Console(quiet=True))
+            entries[task.name] = {**arms.refused, **shipped}
+            done.append(task)
+            console.print(_line(Standing(kind, names, (task,), entries)), highlight=False, soft_wrap=True)
+            continue
+        looks = list(experiment.presets[preset].looks) if until_decided else [seeds]
+        shipped = {} if fresh else arms.recorded(preset, console)
+        still_open = arms.against
+        row: dict[str, Entry] = dict(arms.refused)
+        for look, count in enumerate(looks):
+            confidence[task.name] = 1 - errors_at(len(looks))[look] if until_decided else CONFIDENCE
+            row |= arms.performed(still_open, count, shipped, options)
+            standing = Standing(kind, names, (task,), {task.name: row}, confidence)
+            still_open = [other for other in still_open if any(_is_open(standing, name, other) for name in names)]
+            if not still_open:
+                break
+        entries[task.name] = arms.timed(row)
+        done.append(task)
+        console.print(_line(Standing(kind, names, (task,), entries)), highlight=False, soft_wrap=True)
+    if not done:
+        reasons = "\n".join(_left_out(name, reason) for name, reason in left_out.items())
+        raise ValueError(f"tasks = {tasks!r}: the data of these tasks are missing: {reasons}")
+    about = {each.name: text for each in own if (text := each.about)}
+    return Standing(kind, names, tuple(done), entries, confidence, tuple(broken), left_out, about)
+
+
+def record(
+    kind: str,
+    seeds: int = 5,
+    *,
+    tasks: Sequence[str] | None = None,
+    missing: bool = False,
+    jobs: int | None = None,
+    runs: str | Path | None = None,
+) -> None:
+    """Run all registered candidates of a kind, and add their results to the file that ships with engram.
+
+    Each task is added as soon as it is complete, and replaces its older results, so tasks can be recorded one after
+    another. Results of other tasks stay if they are of the experiment's current revision. Candidates whose trials are
+    in the record of the experiment itself, with these seeds, are not run again.
+
+    Args:
+        kind: One of ``KINDS``.
+        seeds: Number of seeds.
+        tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
+        missing: Run only the candidates without shipped results.
+        jobs: Number of trials at once (default: as many as fit on the cores).
+        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
+
+    Raises:
+        ValueError: The kind is unknown, ``seeds`` is below 1, or ``tasks`` is empty or has a name that fits none.
+        RuntimeError: A trial is not finished; the results of its task are not added.
+    """
+    options: dict[str, Any] = {"preset": "laptop", "jobs": jobs, "runs": runs_folder(runs) / "compare"}
+    checks.size("seeds", seeds)
+    _check_names("tasks", tasks)
+    for experiment, task in _chosen(tasks_of(kind), tasks):
+        arms = Arms.of(experiment, task, [], None, "laptop")
+        known = shipped_row(experiment, task) if missing else {}
+        candidates = [candidate for candidate in arms.against if candidate not in known]
+        if not candidates:
+            continue
+        names = [arms.names[candidate] for candidate in candidates]
+        results = of_record(experiment, arms, names, seeds)
+        if results is None:
+            results = run(arms.experiment, seeds=seeds, arms=names, **options)
+        row = {candidate: arms.entry(results, candidate) for candidate in candidates}
+        recorded.ship(results, experiment.revision, arms.to_ship(row))
+
+
+def of_record(experiment: Experiment, arms: Arms, names: Sequence[str], seeds: int) -> Results | None:
+    """The results of some arms in the experiment's own record, of the first seeds; None unless it has them all.
+
+    Args:
+        experiment: The experiment.
+        arms: The arms of a task.
+        names: Some of them.
+        seeds: Number of seeds.
+    """
+    try:
+        results = shipped_results(experiment)
+    except ValueError:  # there is none, or the experiment has changed since
+        return None
+    trials = [trial for trial in results.trials if trial.arm in names and trial.seed < seeds]
+    is_whole = len(trials) == seeds * len(names) and all(trial.state == "finished" for trial in trials)
+    if not is_whole or any(results.configs[name] != arms.compared[name].config for name in names):
+        return None
+    metrics = results.metrics.filter(pl.col("arm").is_in(list(names)) & (pl.col("seed") < seeds))
+    return replace(results, trials=trials, metrics=metrics)
+
+
+def standing_of_records(kind: str) -> Standing:
+    """The standing of a kind's registered candidates from the results that ship with engram, without running anything.
+
+    Args:
+        kind: One of ``KINDS``.
+
+    Raises:
+        ValueError: The kind is unknown, or has no shipped results.
+    """
+    rows = [(task, row) for experiment, task in tasks_of(kind) if (row := shipped_row(experiment, task))]
+    if not rows:
+        raise ValueError(f"kind = {kind!r}: engram ships no results of this kind")
+    return Standing(kind, (), tuple(task for task, _ in rows), {task.name: row for task, row in rows})
+
+
+def shipped_row(experiment: Experiment, task: Task) -> dict[str, Entry]:
+    """The results of registered candidates on a task that ship with engram, by candidate.
+
+    They are none if they are of another revision of the experiment.
+
+    Args:
+        experiment: The experiment.
+        task: A task of it.
+    """
+    arms, _ = recorded.read(experiment, "laptop")
+    return Arms.of(experiment, task, [], None, "laptop").recorded_entries(arms) if arms else {}
+
+
+def _found(candidate: Any, more: Sequence[Any], kind: str, until_decided: bool) -> tuple[str, list[Candidate]]:
+    """The kind of a comparison, and the candidates that were asked about; none of them if a kind was."""
+    asked_kind = candidate.replace("-", "_") if isinstance(candidate, str) else ""
+    if asked_kind in KINDS:
+        if more or until_decided:
+            argument = f"more = {more}" if more else "until_decided = True"
+            raise ValueError(f"{argument}: expected a method first, and not the kind {candidate!r}")
+        return asked_kind, []
+    own = [find_candidate(each, kind.replace("-", "_")) for each in (candidate, *more)]
+    kinds = sorted({each.kind for each in own})
+    if len(kinds) > 1:
+        raise ValueError(f"candidate = {candidate!r}: expected methods of one kind, and not of {' and '.join(kinds)}")
+    return kinds[0], own
+
+
+def _check_names(argument: str, names: Sequence[str] | None) -> None:
+    """Raise ValueError for a text in place of a list of names, and for an empty name, which is a part of any other."""
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names or ()):
+        raise ValueError(f"{argument} = {names!r}: expected a list of names, none of them empty")
+
+
+def _found_against(
+    kind: str, own: Sequence[str], against: Sequence[str] | None, tasks: Sequence[Task]
+) -> list[str] | None:
+    """The names and places of the candidates to compare with.
+
+    Raises:
+        ValueError: A name is unknown, a place has no such candidate of this kind, or two candidates have the same name.
+    """
+    baselines = {*registry.names(kind)} | {name for task in tasks for name in (*task.baselines, task.trivial)}
+    places = []
+    for name in against or ():
+        if references.is_reference(name):
+            other = find_candidate(name, kind)
+            with suppress(TypeError):  # of a function, whose kind nothing tells
+                if (its_kind := kind_of(other.make)) != kind:
+                    raise ValueError(f"against = {name!r}: expected a method of {kind}, and not of {its_kind}")
+            places.append(other.place)
+        elif name in baselines:
+            places.append(name)
+        else:
+            hint = registry.suggestion(name, sorted(baselines))
+            raise ValueError(f"against = {name!r}: expected a registered name ({hint}) or a place, as 'module:Name'")
+    _refuse_namesakes(own, places, baselines)
+    return None if against is None else places
+
+
+def _chosen(pairs: Sequence[tuple[Experiment, Task]], patterns: Sequence[str] | None) -> list[tuple[Experiment, Task]]:
+    """The requested tasks with their experiments; raises ValueError if a request fits none."""
+    if patterns is None:
+        return list(pairs)
+    if not patterns:
+        raise ValueError("tasks = []: expected at least one")
+    for pattern in patterns:
+        if not any(_is_asked(pair, pattern) for pair in pairs):
+            names = "; ".join(f"{task.name} (of {experiment.name})" for experiment, task in pairs)
+            raise ValueError(f"tasks = {pattern!r}: expected part of one of {names}")
+    return [pair for pair in pairs if any(_is_asked(pair, pattern) for pattern in patterns)]
+
+
+def _is_asked(pair: tuple[Experiment, Task], pattern: str) -> bool:
+    experiment, task = pair
+    return pattern in task.name or pattern == experiment.name
+
+
+def _left_out(task: str, reason: object) -> str:
+    return f"{task} is left out: {reason}"
+
+
+def _is_open(standing: Scores, candidate: str, other: str) -> bool:
+    task = standing.tasks[0].name
+    entries = standing.entries[task]
+    if not {candidate, other} <= set(entries) or entries[candidate].note or entries[other].note:
+        return False  # more seeds would not help a candidate that failed or does not fit
+    return standing.relation(task, candidate, other) == "open"
+
+
+def _refuse_namesakes(own: Sequence[str], against: Sequence[str], baselines: Collection[str]) -> None:
+    """Raise ValueError if two candidates have the same name, under which only one of them would be shown."""
+    places: dict[str, str] = {}
+    for argument, given in (("candidate", own), ("against", against), ("", sorted(baselines))):
+        for place in given:
+            full = references.place_of(place) if references.is_reference(place) else place
+            is_twice = argument == "candidate" and given.count(place) > 1
+            if places.setdefault(name_at(place), full) != full or is_twice:
+                culprit = place if argument else own[0]
+                message = f"another method is called {name_at(place)!r} too; rename one"
+                raise ValueError(f"{argument or 'candidate'} = {culprit!r}: {message}")
+
+
+def _line(scores: Scores) -> str:
+    """The results of the last task, as a line with rich's markup."""
+    task = scores.tasks[-1]
+    row = scores.entries[task.name]
+    phrases = []
+    for candidate in scores.own or scores.leaders:
+        entry = row.get(candidate, Entry())
+        if entry.note:
+            phrases.append(f"{candidate} {escape(entry.note)}")
+            continue
+        best = min(scores.scores[task.name], key=partial(scores.rank, task.name))
+        is_best = scores.rank(task.name, best) == scores.rank(task.name, candidate)  # perhaps beside others
+        best_in_words = "" if is_best else f"; the best is {best}, {row[best].mean:.3g}"
+        rank = f"rank {scores.rank(task.name, candidate):g} of {len(scores.scores[task.name])}"
+        phrases.append(f"{candidate} {entry.mean:.3g}, {rank}{best_in_words}")
+    return f"[bold]{task.name}[/] ({task.measure_in_words}): " + "; ".join(phrases)

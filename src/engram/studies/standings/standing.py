@@ -1,0 +1,52 @@
+"""The results of a comparison, with figures and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engram.storage.files import write_atomic
+from engram.studies.standings.figures import figures_of
+from engram.studies.standings.page import page
+from engram.studies.standings.scores import Scores
+from engram.studies.standings.sentences import about_kind, sentences_of
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+class Standing(Scores):
+    """The result of ``engram.compare``: scores, with sentences, figures and a report."""
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the results say of each candidate that was asked about, or of the leader of a kind."""
+        return sentences_of(self)
+
+    @property
+    def paragraph(self) -> str:
+        """What the results say of all candidates."""
+        return " ".join(about_kind(self))
+
+    @property
+    def figures(self) -> dict[str, go.Figure]:
+        """Mean ranks with their critical difference, results against cost, and learning curves, by name."""
+        return figures_of(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write one HTML file that opens offline; return its path.
+
+        Args:
+            path: The file.
+
+        Raises:
+            CannotWriteError: It cannot be written.
+        """
+        write_atomic(Path(path), page(self).encode())
+        return Path(path)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.kind}, {len(self.candidates)} methods, {len(self.tasks)} tasks)\n"
+            + "\n".join(self.sentences)
+        )
