@@ -123,7 +123,7 @@ def test_a_paper_is_shown_with_its_claims_and_why_it_was_not_tried(capsys, monke
     out = " ".join(capsys.readouterr().out.split())
     assert re.search(r"\(anml/remembers\)|anml/remembers", out)
     assert re.search(r">= 0\.\d+ 0\.\d+ \[0\.\d+, 0\.\d+\]; \d+ seeds", out)
-    assert "why not: data: the whole of Omniglot" in out
+    assert "why not: data: files are missing: the whole of Omniglot" in out
     assert cli.run(["papers", "nobody"]) == 2
     assert "unknown paper 'nobody'" in capsys.readouterr().err
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
@@ -93,6 +94,8 @@ def _described(kind: str, name: str) -> tuple[str, str]:
         part = registry.get(kind, name)
         if kind == "experiments":
             return escape(part.summary), f"engram show {name}"
+        if isinstance(part, partial):  # a class with some of its arguments
+            part = part.func
         address = escape(part) if isinstance(part, str) else f"{part.__module__}.{part.__qualname__}"
         if isinstance(part, str):  # the id of an environment
             part = _maker(part)

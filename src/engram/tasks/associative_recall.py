@@ -41,7 +41,7 @@ class AssociativeRecall:
     Examples:
         >>> episode = AssociativeRecall(pairs=2, keys=3, values=4, length=6).sample(1, torch.Generator().manual_seed(0))
         >>> episode.inputs.shape, episode.mask[:, 0].tolist()
-        (torch.Size([6, 1, 8]), [False, False, True, True, False, False])
+        (torch.Size([6, 1, 8]), [False, False, True, False, True, False])
     """
 
     pairs: int = 8

@@ -120,7 +120,7 @@ def test_a_known_reason_wins_but_our_value_is_still_shown():
 
 
 def test_a_claim_of_another_preset_shows_no_value_of_this_size():
-    judged = judge(claim(presets=("large",)), results(0.1, 0.2, 0.3), preset="laptop")
+    judged = judge_claim(claim(presets=("large",)), results(0.1, 0.2, 0.3), preset="laptop")
     assert (judged.verdict, judged.why) == ("not testable here", "needs preset large")
     assert (judged.values, math.isnan(judged.ours), math.isnan(judged.low)) == ({}, True, True)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from engram.continual.anml import Remembered
-from engram.lab import Run
+from engram.lab.trial.loop import TrialRun
 from engram.studies.experiments import anml
 from engram.studies.experiments.anml import build, characters, classify, experiment, gating, trial
 
@@ -62,7 +62,9 @@ def test_pretraining_learns_and_draws_its_last_layer_anew_after_each_pass(monkey
     config = replace(SMALL, channels=8, steps=60, network="sanml", learning="iid")
     known, _ = characters(config, torch.Generator().manual_seed(0))
     losses = []
-    monkeypatch.setattr(Run, "log", lambda run, step, /, **values: losses[-1].append(float(values["loss"].detach())))
+    monkeypatch.setattr(
+        TrialRun, "log", lambda run, step, /, **values: losses[-1].append(float(values["loss"].detach()))
+    )
     for learning in ("iid", "iid-zapped"):
         losses.append([])
         run = new_run()

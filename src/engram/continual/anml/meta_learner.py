@@ -74,8 +74,8 @@ class SequentialMetaLearner:
         >>> learner = SequentialMetaLearner(anml_net(body_channels=4, gate_channels=2), generator)
         >>> images = torch.rand(30, 1, 28, 28, generator=generator)
         >>> step = learner.step(images[:5], torch.full((5,), 3), images[5:], torch.arange(25))
-        >>> step.trajectory
-        1.0
+        >>> step.trajectory > 0.5
+        True
     """
 
     __repr__ = checks.described
