@@ -43,7 +43,7 @@ def overview_page(papers: tuple[Paper, ...], index: Index | None) -> str:
     for paper in papers:
         lines = ["| Headline | Verdict | Tried as |", "|---|---|---|"]
         for headline in paper.headlines:
-            but = f"<br>*Caveat: {escape(caveat(headline, found))}*" if headline.but else ""
+            but = f"<br>*Caveat: {limit_of(headline, found)}*" if headline.but else ""
             tried = f"*{headline.tried}*: {escape(headline.how or headline.why_not)}".removesuffix(": ")
             lines.append(f"| {escape(headline.says)}{but} | {chip(headline, found)} | {tried} |")
         of_paper = "\n".join(lines)
@@ -62,13 +62,18 @@ def page(paper: Paper, found: Judgements) -> str:
         if headline.why_not:
             parts.append(f"Why not{' as published' * (headline.tried != 'not tried')}: {escape(headline.why_not)}")
         if headline.but:
-            parts.append(f"**Caveat**: {escape(caveat(headline, found))}")
+            parts.append(f"**Caveat**: {limit_of(headline, found)}")
         if headline.cited:  # the pages of experiments have these claims too, and are searched
             table = claims_table(headline, found)
             parts.append(f'<div class="rows" markdown="1" data-search-exclude="true">\n\n{table}\n\n</div>')
     experiments = ", ".join(f"[{name}](../gallery/{name}.md)" for name in paper.experiments)
     parts += [f"Experiments: {experiments}."] * bool(experiments)
     return "\n\n".join([*parts, f"`engram papers {paper.slug}` prints this page. [All papers](../papers.md)."])
+
+
+def limit_of(headline: Headline, found: Judgements) -> str:
+    """Return a caveat for a Markdown page, on which two verdicts in brackets would be a link and its address."""
+    return escape(caveat(headline, found)).replace("[", "&#91;")
 
 
 def claims_table(headline: Headline, found: Judgements) -> str:
