@@ -310,7 +310,8 @@ def gallery() -> str:
             "undecided (brown), and the computing time of a run.",
             f'<div class="filters">{buttons}</div><script defer src="scripts/gallery.js"></script>',
             "[[cards]]",
-            f"## All verdicts\n\n{tables.summary_table()}",
+            '<details class="part" markdown="1"><summary>All verdicts</summary>\n\n'
+            f"{tables.summary_table()}\n\n</details>",
             f"## What changed between versions\n\n{changes()}",
             *(["Experiments without a current record: " + ", ".join(missing) + "."] if missing else []),
         ]
