@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from engram import checks
 from engram.lab.claims.correction import family_of
 from engram.lab.judging.assess import ALPHA, LEAST, ONCE, Rule, assess
 from engram.lab.judging.columns import ARM, Names, check_role, runs_of, with_pairs
@@ -74,8 +75,7 @@ def best_of(
     for name, value in (("metric", metric), ("baseline", baseline)):
         if not isinstance(value, str):
             raise TypeError(f"{name} = {value!r}: expected a text")
-    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < math.inf:
-        raise ValueError(f"margin = {margin!r}: expected a number of at least 0")
+    checks.number("margin", margin, minimum=0)
     planned = check_looks(looks)
     table = as_frame(frame)
     names, is_paired = with_pairs(table, Names(arm, seed, step, cluster, pair))

@@ -20,7 +20,6 @@ from engram.storage.files import CorruptFileError, read_json, read_sealed
 RUN = "run"
 LONG = {"step": pl.Int64, "metric": pl.String, "value": pl.Float64}
 _CHART = re.compile(r"(?P<run>.+) - (?P<metric>[^ ]+?)(?P<range>__MIN|__MAX)?")
-_RANGES = ("__MIN", "__MAX")
 
 
 def engram_runs(folder: Path) -> pl.DataFrame | None:
