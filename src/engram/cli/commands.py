@@ -76,16 +76,13 @@ class Papers:
 class Show:
     """Show what an experiment is: its arms, config fields and claims, and how long they take.
 
-    Times are those of the processor, on one core. With a preset, those that are not known of this machine are measured
-    by a few steps of each arm, in at most 20 seconds an arm, and kept in the folder of runs.
+    Times are those of the processor, on one core, from trials that have finished here, else from a record.
     """
 
     name: Name
     """Name of the experiment."""
     preset: Text = None
-    """Show the time and the memory of each arm at this preset, and measure what is not known."""
-    arms: Separated = None
-    """With a preset, only these arms, separated by commas."""
+    """Show the time and the memory of each arm at this preset."""
     runs: Folder = None
     """Folder of all runs (default: ENGRAM_RUNS, else runs)."""
     json: Flag = False

@@ -6,13 +6,11 @@ import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Column, Table
@@ -24,7 +22,7 @@ from engram.cli import fields, values
 from engram.cli.commands import Data, Doctor, List, Show
 from engram.cli.output import LEAST, WIDTH, Output, out, print_table
 from engram.distribution import REPAIR
-from engram.storage.files import CannotWriteError, CorruptFileError, read_sealed, runs_folder
+from engram.storage.files import CorruptFileError, read_sealed, runs_folder
 from engram.verdicts import counted, recorded_counts
 
 GAP = 2  # spaces between columns
@@ -206,13 +204,11 @@ def show(command: Show) -> None:
 
     experiment = find_experiment(command.name)
     root = runs_folder(command.runs) / experiment.name
-    if command.json and (command.preset or command.arms):
-        raise ValueError("json = True: expected without a preset and arms, whose times it does not tell")
+    if command.json and command.preset:
+        raise ValueError("json = True: expected without a preset, whose times it does not tell")
     if command.preset is not None:
-        _show_times(experiment, command.preset, command.arms, root)
+        _show_times(experiment, command.preset, root)
         return
-    if command.arms is not None:
-        raise ValueError(f"arms = {list(command.arms)}: expected only with a preset")
     if command.json:
         print(json.dumps(values.of_shown(experiment)))
         return
@@ -224,11 +220,11 @@ def show(command: Show) -> None:
         console.print(f"Data: {escape(instead)}\n")
     presets = []
     for name, preset in experiment.presets.items():
-        of_arms = of_preset(experiment, name, root, device=device_of("auto"))
+        of_arms = of_preset(experiment, name, root, device_of("auto"))
         time = expected_time([*of_arms.values()] * preset.seeds)
         presets.append((name, str(preset.seeds), ", ".join(of_arms), time))
     print_table(console, "Presets", ["preset", "seeds", "arms", "computing time on one core"], presets)
-    console.print(f"[dim]engram show {experiment.name} --preset PRESET measures what is unknown.[/]")
+    console.print(f"[dim]engram show {experiment.name} --preset PRESET shows the time of each arm.[/]")
     for name, preset in experiment.presets.items():
         if preset.published:
             console.print(f"[dim]Published settings of {name}: {escape(preset.published)}.[/]")
@@ -250,48 +246,20 @@ def show(command: Show) -> None:
     print_table(console, "Claims", ["claim", "statement", "criterion", "presets", "seeds"], claims)
 
 
-def _show_times(experiment: Experiment, preset: str, arms: Sequence[str] | None, root: Path) -> None:
-    """Show the time and the memory of each arm of a preset; measure and keep the times that are not known here.
+def _show_times(experiment: Experiment, preset: str, root: Path) -> None:
+    """Show the time of each arm of a preset, as far as it is known, and the memory that it needs.
 
     Args:
         experiment: The experiment.
         preset: Its preset.
-        arms: Only these arms (default: all).
         root: The folder that the experiment is run in.
     """
     from engram.lab.engine.plan import device_of, expected_time, gigabytes
-    from engram.lab.engine.times import keep, of_measurement, of_preset
-    from engram.lab.engine.timing import SECONDS, measured
+    from engram.lab.engine.times import of_preset
     from engram.lab.trial.machine import hardware, memory
     from engram.lab.trial.trial import duration
 
-    of_arms = of_preset(experiment, preset, root, arms, device_of("auto"))
-    progress = Console(stderr=True)
-    unknown = []
-    for arm, trial in of_arms.items():
-        if (trial.time.is_known and trial.time.is_here) or of_measurement(trial, root).is_known:
-            continue
-        try:
-            experiment.check_requirements(trial.config)
-        except Exception as error:
-            of_arms[arm] = replace(trial, time=trial.time._replace(how=trial.time.how or f"unknown: {error}"))
-            continue
-        if trial.memory <= memory():
-            unknown.append(trial)
-    if unknown:
-        each = f"for at most {SECONDS:.0f} s of the processor each"
-        progress.print(f"measuring {len(unknown)} arms, {each} (Ctrl-C keeps those that are measured)", highlight=False)
-    is_kept = True
-    for trial, time in measured(unknown):
-        if time.is_known and is_kept:
-            try:
-                keep(trial, time, root)
-            except CannotWriteError as error:
-                is_kept = False
-                progress.print(f"these times are not kept: {error}", style="yellow", markup=False, highlight=False)
-        if not trial.time.is_known or (time.is_known and not time.is_least):
-            of_arms[trial.arm] = replace(trial, time=time)
-        progress.print(f"{trial.arm}: {duration(time.seconds)} ({time.how})", markup=False, highlight=False)
+    of_arms = of_preset(experiment, preset, root, device_of("auto"))
     console = out()
     rows = []
     for arm, trial in of_arms.items():

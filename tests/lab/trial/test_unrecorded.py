@@ -7,16 +7,13 @@ import pytest
 import torch
 
 from engram.lab import Run
-from engram.lab.engine.timing import Begin, TimedRun
 from engram.lab.trial.folder import TrialFolder
 from engram.lab.trial.loop import TrialRun
 from engram.lab.trial.unrecorded import CandidateRun, UnrecordedRun
 
 
-@pytest.fixture(params=["trial", "timed", "unrecorded", "candidate"])
+@pytest.fixture(params=["trial", "unrecorded", "candidate"])
 def run(request, tmp_path):
-    if request.param == "timed":
-        return TimedRun(TrialFolder(tmp_path), 3, "cpu", begin=Begin.now())
     unrecorded = UnrecordedRun(torch.Generator().manual_seed(3), np.random.default_rng(3))
     whole = TrialRun(TrialFolder(tmp_path), 3)
     return {"trial": whole, "unrecorded": unrecorded, "candidate": CandidateRun(whole)}[request.param]
@@ -33,7 +30,7 @@ def test_every_implementation_keeps_the_contract(run):
 
 
 def test_a_trial_is_the_same_to_every_run(run):
-    assert sorted(run.steps(4, weights=torch.zeros(2))) == [0, 1, 2, 3]  # a measurement takes them out of order
+    assert list(run.steps(4, weights=torch.zeros(2))) == [0, 1, 2, 3]
     rate = run.choose("rate", (0.1, 0.2, 0.4), lambda rate: -abs(rate - 0.2))
     assert rate == run.choices["rate"]["chosen"] == 0.2
     assert [row["end"] for row in run.choices.values()] == [""]

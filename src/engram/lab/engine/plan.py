@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -296,9 +295,8 @@ def expected_time(todo: Sequence[Trial], workers: int = 1) -> str:
     names = ", ".join(unknown) if len(unknown) < 5 else f"{', '.join(unknown[:3])} and {len(unknown) - 3} other arms"
     if not known_times:
         return "expected time unknown"
-    at_least = "at least " * any(time.is_least for time in known_times)
-    time = f"expected time {at_least}{duration(sum(time.seconds for time in known_times) / workers)}"
-    sources = dict.fromkeys(re.sub(r"^(measured|at least).*", "measured", time.how) for time in known_times)
+    time = f"expected time {duration(sum(time.seconds for time in known_times) / workers)}"
+    sources = dict.fromkeys(time.how for time in known_times)
     without = [f"unknown for {names}"] * bool(unknown)
     return f"{time} ({'; '.join([escape(', '.join(sources)), *without])})"
 

@@ -1,4 +1,4 @@
-"""How long a trial takes: from finished trials of the same settings, from a record, or measured by a few of its steps.
+"""How long a trial takes: from finished trials of the same settings, else from a record, else unknown.
 
 All times are seconds of the processor, summed over the threads of a trial: what it takes on one idle core, however busy
 the machine was when the time was taken.
@@ -7,9 +7,7 @@ the machine was when the time was taken.
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,22 +21,12 @@ from engram.lab.output.record_files import ArmRecord, record_path
 from engram.lab.trial import config as configs
 from engram.lab.trial.experiment import Experiment
 from engram.lab.trial.folder import TrialFolder, name_of
-from engram.lab.trial.machine import COMPUTING, hardware, versions
+from engram.lab.trial.machine import hardware
 from engram.lab.trial.trial import UNKNOWN, Time, Trial, trials
-from engram.storage.files import CorruptFileError, read_json, write_json, writing
-from engram.storage.locks import held
+from engram.storage.files import CorruptFileError, read_json
 
-FILE = "times.json"
 SEEDS = 12  # those whose finished trials are looked for
 ENOUGH = 4  # number of finished trials whose mean is taken
-
-
-class Kept(TypedDict):
-    """A measured time, as it is kept."""
-
-    seconds: float
-    how: str
-    is_least: bool
 
 
 class _Timed(TypedDict):
@@ -50,22 +38,15 @@ class _Timed(TypedDict):
 
 
 def known(experiment: Experiment, trial: Trial, root: Path) -> Time:
-    """The time that a trial takes, as far as it is known without measuring.
-
-    Finished trials of this machine count before the record of this kind of machine, this before a measurement, then the
-    record of another kind of machine, and last a measurement that gives only a lower bound.
+    """The mean time of this machine's finished trials of the same settings, else that of a record, else unknown.
 
     Args:
         experiment: Its experiment.
         trial: The trial; its seed does not matter.
         root: The folder that the experiment is run in.
     """
-    if (of_machine := of_runs(trial, root)).is_known:
-        return of_machine
-    recorded, measured = of_record(experiment, trial), of_measurement(trial, root)
-    if recorded.is_known and (recorded.is_here or measured.is_least or not measured.is_known):
-        return recorded
-    return measured
+    of_machine = of_runs(trial, root)
+    return of_machine if of_machine.is_known else of_record(experiment, trial)
 
 
 def timed(experiment: Experiment, todo: Iterable[Trial], root: Path) -> Iterator[Trial]:
@@ -78,28 +59,25 @@ def timed(experiment: Experiment, todo: Iterable[Trial], root: Path) -> Iterator
     """
     known_times: dict[str, Time] = {}
     for trial in todo:
-        key = key_of(trial)
+        key = name_of({**trial.identity(), "seed": 0})
         if key not in known_times:
             known_times[key] = known(experiment, trial, root)
         yield replace(trial, time=known_times[key])
 
 
-def of_preset(
-    experiment: Experiment, preset: str, root: Path, arms: Sequence[str] | None = None, device: str = "cpu"
-) -> dict[str, Trial]:
+def of_preset(experiment: Experiment, preset: str, root: Path, device: str) -> dict[str, Trial]:
     """The first trial of each arm of a preset, with its known time.
 
     Args:
         experiment: The experiment.
         preset: Name of its preset.
         root: The folder that the experiment is run in.
-        arms: Only these arms (default: all).
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``, as for ``trials``.
 
     Raises:
-        ValueError: The preset or an arm is unknown.
+        ValueError: The preset is unknown.
     """
-    todo = trials(experiment, experiment.arms(preset), seeds=1, arms=arms, device=device)
+    todo = trials(experiment, experiment.arms(preset), seeds=1, device=device)
     return {trial.arm: trial for trial in timed(experiment, todo, root)}
 
 
@@ -128,7 +106,7 @@ def of_record(experiment: Experiment, trial: Trial) -> Time:
                 processors = str(record["environment"]["hardware"].get("processor"))
                 is_here = trial.device == "cpu" and hardware()["processor"] in processors.split(JOINED)
                 machine = "this kind of machine" if is_here else f"another machine ({processors})"
-                return Time(mean(stored["seconds"]), f"from its record on {machine}", False, is_here)
+                return Time(mean(stored["seconds"]), f"from its record on {machine}")
     return UNKNOWN
 
 
@@ -138,42 +116,3 @@ def _read(path: Path, changed: int) -> _Timed | None:
     with suppress(CorruptFileError, FileNotFoundError):
         return read_json(path, _Timed)
     return None
-
-
-def of_measurement(trial: Trial, root: Path) -> Time:
-    """The time that was measured here for these settings."""
-    kept = _kept(root).get(key_of(trial))
-    return UNKNOWN if kept is None else Time(kept["seconds"], kept["how"], kept["is_least"])
-
-
-def keep(trial: Trial, time: Time, root: Path) -> None:
-    """Keep a measured time in the folder that the experiment is run in.
-
-    Args:
-        trial: The trial that was measured.
-        time: Its time.
-        root: The folder.
-
-    Raises:
-        CannotWriteError: The folder cannot be written.
-    """
-    with writing(root):
-        root.mkdir(parents=True, exist_ok=True)
-        with held(root / f".{FILE}.lock"):
-            entry: Kept = {"seconds": time.seconds, "how": time.how, "is_least": time.is_least}
-            write_json(root / FILE, {**_kept(root), key_of(trial): entry})
-
-
-def _kept(root: Path) -> dict[str, Kept]:
-    """The measured times that are kept; none if the file is corrupt: they are measured again."""
-    with suppress(FileNotFoundError, CorruptFileError):
-        return read_json(root / FILE, dict[str, Kept])
-    return {}
-
-
-def key_of(trial: Trial) -> str:
-    """The name of an arm's time: the arm, and a digest of its settings and of the machine and versions that compute."""
-    machine = [hardware()["processor"], hardware()["accelerator"] if trial.device == "cuda" else ""]
-    computing = [versions().get(package) for package in COMPUTING]
-    determining = [{**trial.identity(), "seed": None}, machine, computing]
-    return f"{trial.arm}-{hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()[:12]}"

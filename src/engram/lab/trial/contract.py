@@ -1,7 +1,7 @@
 """What the laboratory gives a trial: random generators, loops with exact resume, choices, a log, a device.
 
-``TrialRun`` keeps all of it in the trial's folder, ``TimedRun`` performs a few steps to measure the time of all, and
-``UnrecordedRun``, or ``CandidateRun`` within another run, writes nothing.
+``TrialRun`` keeps all of it in the trial's folder; ``UnrecordedRun``, or ``CandidateRun`` within another run, writes
+nothing.
 """
 
 from __future__ import annotations

@@ -25,19 +25,15 @@ class Time(NamedTuple):
 
     Attributes:
         seconds: Seconds of the processor, over all threads; NaN if unknown.
-        how: How it is known, in words, or why it is not; empty if nothing was tried.
-        is_least: Whether the trial takes at least this time, and it is unknown how much more.
-        is_here: Whether it is the time of this kind of machine.
+        how: How it is known, in words; empty if it is unknown.
     """
 
     seconds: float = math.nan
     how: str = ""
-    is_least: bool = False
-    is_here: bool = True
 
     @property
     def is_known(self) -> bool:
-        """Whether there are seconds, at least a lower bound."""
+        """Whether there are seconds."""
         return not math.isnan(self.seconds)
 
 
