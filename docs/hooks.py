@@ -29,10 +29,8 @@ from engram.cli.absent_data import instead_of_absent_data
 from engram.lab.output import report
 from engram.studies.papers import papers
 from engram.studies.recording import tables
-from engram.studies.standings import crossings
 from engram.studies.standings.comparison import shipped_row, standing_of_records
-from engram.studies.standings.kinds import KINDS, tasks_of
-from engram.studies.standings.names import KINDS_IN_WORDS
+from engram.studies.standings.kinds import KINDS, in_words, tasks_of
 from engram.studies.standings.page import STYLE, body, overview
 from engram.studies.standings.standing import Standing
 from engram.tasks.meta import draw, explain, sample
@@ -155,7 +153,6 @@ NO_GUIDES = (
     "gallery.md",
     "papers.md",
     "leaderboard.md",
-    "crossings.md",
     "house.md",
     "benchmarks.md",
     "contributing.md",
@@ -179,7 +176,7 @@ def on_config(config: Any) -> Any:
         {theme.capitalize(): [{title: f"gallery/{name}.md"} for name, title in named.items()]}
         for theme, named in THEMES.items()
     ]
-    pages = [{"All kinds": "leaderboard.md"}, *({KINDS_IN_WORDS[kind]: f"leaderboard/{kind}.md"} for kind in KINDS)]
+    pages = [{"All kinds": "leaderboard.md"}, *({in_words(kind): f"leaderboard/{kind}.md"} for kind in KINDS)]
     place = next(number for number, entry in enumerate(groups["Gallery"]) if "Leaderboard" in entry)
     groups["Gallery"][place] = {"Leaderboard": pages}
     groups["Gallery"].insert(place, {"Papers": [{paper.name: f"papers/{paper.slug}.md"} for paper in papers()]})
@@ -206,7 +203,6 @@ def on_files(files: Files, config: Any) -> Files:
         "gallery.md": gallery(),
         "leaderboard.md": standings(),
         **{f"leaderboard/{kind}.md": standing_page(kind) for kind in KINDS},
-        "crossings.md": crossings.page(),
         "house.md": house.house(),
         "reference.md": "# Reference\n\n"
         + "\n".join(f"- [`{m}`](reference/{m}.md): {w}" for m, w in REFERENCE.items()),
@@ -350,11 +346,9 @@ def standing_page(kind: str) -> str:
     """Return the page that ranks the registered parts of a kind, from the results that ship."""
     scores, command = shipped(kind), f"engram compare {kind.replace('_', '-')}"
     if scores is None:
-        return f"# {KINDS_IN_WORDS[kind]}\n\nNot recorded yet: `{command}` runs the comparison."
+        return f"# {in_words(kind)}\n\nNot recorded yet: `{command}` runs the comparison."
     about = f"`{command}` shows this table in a terminal; the [guide](../compare.md) shows how to add your own method."
-    return "\n\n".join(
-        [FIGURES.format("../"), f"# {KINDS_IN_WORDS[kind]}", scores.paragraph, about, f"[[standing/{kind}]]"]
-    )
+    return "\n\n".join([FIGURES.format("../"), f"# {in_words(kind)}", about, f"[[standing/{kind}]]"])
 
 
 @cache

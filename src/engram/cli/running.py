@@ -100,8 +100,8 @@ def compare(command: Compare) -> None:
         rows.append([name, *map(escape, cells), "" if mean is None else f"{mean:.1f}"])
     print_table(console, "", ["", *(task.name for task in standing.tasks), "mean rank"], rows, whole=True)
     console.print()
-    for sentence in (*standing.sentences, *standing.remarks):
-        console.print(escape(sentence), highlight=False, soft_wrap=console.width >= LEAST)
+    for line in (*standing.lines, *standing.remarks):
+        console.print(escape(line), highlight=False, soft_wrap=console.width >= LEAST)
     print(f"report: {standing.report(_expanded(command.out) or _in_runs(command.runs, 'compare.html'))}")
 
 

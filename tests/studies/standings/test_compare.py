@@ -74,7 +74,6 @@ def test_a_bad_rule_ends_last(standing):
     (task,) = standing.tasks
     ranked = {method: standing.rank(task.name, method) for method in standing.scores[task.name]}
     assert max(ranked, key=ranked.__getitem__) == "Bad"
-    assert "It does not lead on the one task." in standing.sentences
 
 
 def test_a_part_that_fails_says_so_and_the_others_go_on(standing):
@@ -97,7 +96,7 @@ def test_tables_and_report(standing, tmp_path):
     assert standing.text("markdown").count("\n") == 2 + len(standing.candidates)
     assert r"\begin{tabular}" in standing.text("latex")
     page = standing.report(tmp_path / "page.html").read_text()
-    for said in (*standing.candidates, *standing.sentences, "no luck today"):
+    for said in (*standing.candidates, *standing.lines, "no luck today"):
         assert said.replace("'", "&#39;") in page
     assert 'class="plot"' in page
     assert page.endswith(f"<script>{script()}</script></body></html>"), "nothing draws the figures"
@@ -143,7 +142,7 @@ def test_a_kind_stands_by_its_registered_parts(tmp_path):
     )
     assert standing.own == ()
     assert set(standing.candidates) == {"fa", "dfa", "last-layer"}
-    assert standing.sentences
+    assert standing.lines
 
 
 def test_what_ships_is_taken_if_it_is_of_the_same_revision(tmp_path, monkeypatch):

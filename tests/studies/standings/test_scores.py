@@ -12,7 +12,6 @@ from engram.studies.standings.figures import curves
 from engram.studies.standings.figures import ranks as diagram
 from engram.studies.standings.page import _details, page
 from engram.studies.standings.scores import Entry, Scores
-from engram.studies.standings.sentences import sentences_of
 from engram.studies.standings.standing import Standing
 
 
@@ -111,10 +110,23 @@ def test_nothing_is_said_of_a_trivial_part_without_a_result():
     good = Entry({0: 1.0, 1: 1.0})
     first, second = (task_of(name, "accuracy", trivial="idle") for name in ("first", "second"))
     entries = {"first": {"mine": good, "idle": Entry({0: 0.1, 1: 0.1})}, "second": {"mine": good}}
-    said = " ".join(sentences_of(Scores("agents", ("mine",), (first, second), entries)))
-    assert "than the baseline on 1 of 2 tasks; the other tasks have no result" in said
-    assert "than the baseline everywhere" in " ".join(sentences_of(Scores("agents", ("mine",), (first,), entries)))
-    assert "than the baseline" not in " ".join(sentences_of(Scores("agents", ("mine",), (second,), entries)))
+    assert Scores("agents", ("mine",), (first, second), entries).lines[-1:] == [
+        "first: mine 1, idle 0.1 (better, n = 2)."
+    ]
+    assert Scores("agents", ("mine",), (second,), entries).lines == []
+
+
+@pytest.mark.parametrize(
+    ("values", "relation"),
+    [((0.9, 1.0), "better"), ((0.1, 0.0), "worse"), ((0.5, 0.5), "as good"), ((0.0, 0.9), "undecided")],
+)
+def test_a_line_a_task_says_how_a_candidate_does_beside_the_trivial_one(values, relation):
+    task = task_of("bits", "accuracy", trivial="idle", margin=0.05)
+    row = {"mine": Entry({2 * seed + k: values[k] for seed in range(10) for k in (0, 1)})}
+    row["idle"] = Entry(dict.fromkeys(range(20), 0.5))
+    mean = sum(values) / 2
+    expected = f"bits: mine {mean:.3g}, idle 0.5 ({relation}, n = 20)."
+    assert Scores("agents", ("mine",), (task,), {"bits": row}).lines[-1] == expected
 
 
 def test_the_page_marks_baselines_and_says_what_is_not_known():
@@ -134,8 +146,8 @@ def test_bars_join_what_does_not_differ():
     assert scores.ranks.groups == [("a", "b"), ("b", "c")]  # the critical difference is 1.35
     bars = [trace for trace in diagram(scores).data if trace.line.width == 5]
     assert [tuple(bar.x) for bar in bars] == [(1, 2), (2, 3)]
-    assert scores.paragraph.startswith("3 methods on 6 tasks. a has the best mean on t0, t1")
-    assert "a has the best mean rank, but it does not differ significantly from b." in scores.paragraph
+    (line,) = scores.lines
+    assert line.startswith("Mean ranks over t0, t1, t2, t3, t4, t5 differ significantly from 1.35 apart: some of 3 do")
 
 
 def test_a_mean_of_the_seeds_that_are_left_has_a_mark_in_every_table():
@@ -146,36 +158,29 @@ def test_a_mean_of_the_seeds_that_are_left_has_a_mark_in_every_table():
     assert "| other | 0.75 |" in standing.text("markdown")
 
 
-def test_nobody_leads_alone():
-    standing = Standing("agents", ("mine",), (TASK,), {TASK.name: {"mine": Entry({0: 1.0, 1: 0.5})}})
-    assert "lead" not in " ".join(standing.sentences)
+def test_nobody_is_ranked_alone():
+    assert Standing("agents", ("mine",), (TASK,), {TASK.name: {"mine": Entry({0: 1.0, 1: 0.5})}}).lines == []
 
 
-def test_candidates_share_the_best_mean_if_it_is_the_same():
-    values = {"a": 1.0, "b": 1.0, "c": 0.5}
-    row = {name: Entry({0: value}) for name, value in values.items()}
-    assert "a and b share the best mean on bits." in Standing("agents", (), (TASK,), {TASK.name: row}).paragraph
-
-
-def test_a_ranking_that_differs_somewhere_does_not_decide_nothing():
+def test_candidates_may_differ_although_no_two_mean_ranks_do():
     tasks = tuple(task_of(f"t{number}", "accuracy") for number in range(3))
     values = ((8, 7, 6, 5, 4, 3, 2, 1), (7, 8, 5, 6, 3, 4, 1, 2), (7, 6, 8, 5, 3, 4, 2, 1))
     entries = {
         task.name: {name: Entry({0: float(value)}) for name, value in zip("abcdefgh", of_task, strict=True)}
         for task, of_task in zip(tasks, values, strict=True)
     }
-    paragraph = Standing("agents", (), tasks, entries).paragraph
-    assert "over 3 tasks differ (Friedman, p = " in paragraph
-    assert "The ranking does not decide which methods differ: over 3 tasks only mean ranks" in paragraph
+    scores = Standing("agents", (), tasks, entries)
+    assert scores.ranks.p < 0.05
+    assert f"none of 8 do (Friedman: p = {scores.ranks.p:.2g})" in scores.lines[0]
 
 
 def test_a_candidate_that_fails_everywhere_takes_the_ranks_from_no_other():
     row = {"good": Entry({0: 1.0}), "fair": Entry({0: 0.5}), "bad": Entry(note="raised ValueError: no luck")}
     both = Standing("agents", ("good", "bad"), (TASK,), {TASK.name: row})
     assert both.ranks.mean == {"good": 1.0, "fair": 2.0}
-    assert both.sentences[-1] == "bad has no result on bits (raised ValueError: no luck)."
+    assert both.lines[-1] == "bits: bad has no result (raised ValueError: no luck)."
     alone = Standing("agents", ("bad",), (TASK,), {TASK.name: row})
-    assert alone.sentences == ["It has no result on bits (raised ValueError: no luck)."]
+    assert "bits: bad has no result (raised ValueError: no luck)." in alone.lines
 
 
 def test_the_best_other_candidate_is_named_beside_a_leader_that_was_asked_about():

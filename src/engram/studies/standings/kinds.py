@@ -73,6 +73,16 @@ KINDS = {
 }
 
 
+def in_words(kind: str) -> str:
+    """A kind as the title of a table or page.
+
+    Examples:
+        >>> in_words("learning_rules")
+        'Learning rules'
+    """
+    return kind.replace("_", " ").capitalize()
+
+
 def kind_of(part: Any) -> str:
     """The kind of a part, from its class.
 

@@ -12,9 +12,8 @@ from plotly.offline import get_plotlyjs
 from engram.lab.output.report import plot, script, style
 from engram.lab.trial.experiment import Task
 from engram.studies.standings.figures import figures_of
-from engram.studies.standings.names import KINDS_IN_WORDS, full_name
+from engram.studies.standings.kinds import in_words
 from engram.studies.standings.scores import Entry, Scores
-from engram.studies.standings.sentences import sentences_of
 from engram.version import __version__
 
 STYLE = """
@@ -23,7 +22,6 @@ table.standing td, table.standing th { text-align: right }
 table.standing td:first-child, table.standing th:first-child { text-align: left }
 table.standing tr.own td:first-child { font-weight: 700; color: #D55E00 }
 table.standing th { overflow-wrap: normal }
-table.standing td:first-child small { display: block; font-weight: 400; color: var(--soft) }
 table.standing thead th:last-child, table.standing td:last-child { padding-left: 1em }
 .remark { white-space: pre-line }
 table.overview td, table.overview th { text-align: left; overflow-wrap: normal }
@@ -48,7 +46,7 @@ def page(scores: Scores) -> str:
         _environment()
         .get_template("page.html")
         .render(
-            title=", ".join(scores.own) or KINDS_IN_WORDS[scores.kind],
+            title=", ".join(scores.own) or in_words(scores.kind),
             body=body(scores),
             css=style() + STYLE,
             plotlyjs=get_plotlyjs(),
@@ -59,14 +57,13 @@ def page(scores: Scores) -> str:
 
 
 def body(scores: Scores) -> str:
-    """The body of a page that has the styles and plotly's script: sentences, the table and the figures."""
+    """The body of a page that has the styles and plotly's script: the table and the figures."""
     return (
         _environment()
         .get_template("body.html")
         .render(
             standing=scores,
-            sentences=sentences_of(scores),
-            kind=KINDS_IN_WORDS[scores.kind].lower(),
+            kind=in_words(scores.kind).lower(),
             rows=[_row(scores, candidate) for candidate in scores.by_rank],
             details={task.name: _details(scores, task) for task in scores.tasks},
             figures={name: plot(figure) for name, figure in figures_of(scores).items()},
@@ -80,9 +77,7 @@ def overview(standings: Mapping[str, tuple[Scores, str]]) -> str:
     Args:
         standings: The standing of each kind, with the address of its page.
     """
-    rows = [
-        {"kind": KINDS_IN_WORDS[kind], "link": link, **_leader(scores)} for kind, (scores, link) in standings.items()
-    ]
+    rows = [{"kind": in_words(kind), "link": link, **_leader(scores)} for kind, (scores, link) in standings.items()]
     return _environment().get_template("overview.html").render(rows=rows)
 
 
@@ -91,17 +86,12 @@ def _leader(scores: Scores) -> dict[str, Any]:
     best, *others = order.mean
     n_tied = sum(order.mean[other] - order.mean[best] < order.critical for other in others)
     return {
-        "name": full_name(scores.kind, best),
-        "short": "" if _is_spelled_out(scores.kind, best) else best,
+        "name": best,
         "rank": f"{order.mean[best]:.1f}",
         "tied": "all others" if n_tied == len(others) else f"{n_tied} of {len(others)} others",
         "candidates": len(scores.candidates),
         "tasks": len(scores.tasks),
     }
-
-
-def _is_spelled_out(kind: str, candidate: str) -> bool:
-    return full_name(kind, candidate).lower().replace("-", " ") == candidate.lower().replace("-", " ")
 
 
 def _environment() -> jinja2.Environment:
@@ -149,7 +139,6 @@ def _row(scores: Scores, candidate: str) -> dict[str, Any]:
     mean = scores.ranks.mean.get(candidate)
     return {
         "candidate": candidate,
-        "name": "" if _is_spelled_out(scores.kind, candidate) else full_name(scores.kind, candidate),
         "own": candidate in scores.own,
         "trivial": any(task.trivial == candidate for task in scores.tasks),
         "cells": cells,

@@ -40,6 +40,22 @@ class Ranks(NamedTuple):
         starts = [index for index, end in enumerate(ends) if end - index > 1 and (not index or end > ends[index - 1])]
         return [tuple(names[index : ends[index]]) for index in starts]
 
+    @property
+    def lines(self) -> list[str]:
+        """The critical difference, and whether any mean ranks differ by as much; nothing of fewer than two candidates.
+
+        Examples:
+            >>> print(*Ranks(("a",), {"x": 1.0, "y": 2.0}, math.nan, 1.96).lines)
+            Mean ranks over a differ significantly from 1.96 apart: none of 2 do.
+        """
+        if len(self.mean) < 2:
+            return []
+        spread, number = max(self.mean.values()) - min(self.mean.values()), len(self.mean)
+        which = "some" if spread >= self.critical else "none"
+        friedman = f" (Friedman: p = {self.p:.2g})" if math.isfinite(self.p) else ""
+        apart = f"differ significantly from {self.critical:.2f} apart: {which} of {number} do{friedman}."
+        return [f"Mean ranks over {', '.join(self.tasks)} {apart}"]
+
 
 def ranks(scores: Mapping[str, Mapping[str, float]]) -> Ranks:
     """Rank candidates over the tasks that they share.

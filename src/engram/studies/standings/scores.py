@@ -21,6 +21,7 @@ from engram.studies.standings.ranks import Ranks, ranks
 SOON = 0.9  # share of the way from guessing to the goal
 SEEDS_OF_DYNAMICS, RESTARTS = 3, 12
 Relation = Literal["better", "as good", "worse", "open"]
+RELATIONS: Mapping[Relation, str] = {"better": "better", "as good": "as good", "worse": "worse", "open": "undecided"}
 
 
 @dataclass(frozen=True)
@@ -242,6 +243,28 @@ class Scores:
         left_out = [f"Left out for lack of data: {task}. {reason}" for task, reason in self.left_out.items()]
         then = "Once the files are in place, the same command adds these tasks and reuses all finished trials."
         return [*broken, *left_out, *([then] if left_out else [])]
+
+    @property
+    def lines(self) -> list[str]:
+        """Which mean ranks differ, and for each task how the candidates asked about do beside the trivial one.
+
+        If a kind was asked about, how its leader does.
+        """
+        return [*self.ranks.lines, *filter(None, map(self._beside_trivial, self.tasks))]
+
+    def _beside_trivial(self, task: Task) -> str:
+        row, beside = self.entries[task.name], list[str]()
+        for candidate in self.own or self.leaders:
+            if candidate in row and row[candidate].note:
+                beside.append(f"{candidate} has no result ({row[candidate].note})")
+            elif {candidate, task.trivial} <= set(self.scores[task.name]) and candidate != task.trivial:
+                relation = RELATIONS[self.relation(task.name, candidate, task.trivial)]
+                own, trivial = row[candidate], row[task.trivial]
+                seeds = len(own.values.keys() & trivial.values.keys())
+                beside.append(
+                    f"{candidate} {own.mean:.3g}, {task.trivial} {trivial.mean:.3g} ({relation}, n = {seeds})"
+                )
+        return f"{task.name}: {'; '.join(beside)}." if beside else ""
 
     @property
     def leaders(self) -> tuple[str, ...]:

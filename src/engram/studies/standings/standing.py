@@ -9,24 +9,13 @@ from engram.storage.files import write_atomic
 from engram.studies.standings.figures import figures_of
 from engram.studies.standings.page import page
 from engram.studies.standings.scores import Scores
-from engram.studies.standings.sentences import about_kind, sentences_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
 class Standing(Scores):
-    """The result of ``engram.compare``: scores, with sentences, figures and a report."""
-
-    @property
-    def sentences(self) -> list[str]:
-        """What the results say of each candidate that was asked about, or of the leader of a kind."""
-        return sentences_of(self)
-
-    @property
-    def paragraph(self) -> str:
-        """What the results say of all candidates."""
-        return " ".join(about_kind(self))
+    """The result of ``engram.compare``: scores, with figures and a report."""
 
     @property
     def figures(self) -> dict[str, go.Figure]:
@@ -48,5 +37,5 @@ class Standing(Scores):
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.kind}, {len(self.candidates)} methods, {len(self.tasks)} tasks)\n"
-            + "\n".join(self.sentences)
+            + "\n".join(self.lines)
         )
