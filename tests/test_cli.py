@@ -15,6 +15,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 import polars as pl
 import pytest
+from browser import find_browser
 
 import engram
 from engram import cli, registry
@@ -29,7 +30,6 @@ from engram.lab.trial.trial import Time, trials
 from engram.run_options import RunOptions
 from engram.storage.files import write_sealed
 from engram.studies.papers import outcome, papers
-from engram.testing import find_browser
 from engram.verdicts import counted, recorded_counts, recorded_verdicts
 
 

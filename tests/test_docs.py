@@ -11,14 +11,13 @@ from html import escape
 from pathlib import Path
 
 import pytest
+from browser import HEIGHT, WIDE, check_load, check_nodes, check_widths, find_browser, open_browser
 from filelock import FileLock
 from mkdocs.config import load_config
 from mkdocs.structure.files import File, Files, set_exclusions
 
 import engram
 from engram.studies.papers import papers
-from engram.testing import check_widths, find_browser, open_browser
-from engram.testing.report import HEIGHT, WIDE, check_load, check_nodes
 
 ROOT = Path(__file__).parents[1]
 MEGABYTE = 1_000_000

@@ -7,10 +7,11 @@ from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 import pytest
+from browser import check_report, find_browser, open_browser
 
 import engram
 from engram import registry
-from engram.testing import check_experiment, check_report, find_browser, open_browser
+from engram.testing import check_experiment
 
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 # Of which a trial is also killed, and goes on, and whose report is opened in a browser; all are in ``make soak``. They

@@ -17,12 +17,10 @@ if TYPE_CHECKING:  # together they load scikit-learn and half of engram, and few
     from engram.testing.curiosity import check_curiosity
     from engram.testing.environment import check_environment
     from engram.testing.estimator import check_estimator
-    from engram.testing.evolution import check_evolution
     from engram.testing.learning_rule import check_learning_rule
     from engram.testing.module import check_module
     from engram.testing.optimizer import check_optimizer
     from engram.testing.replacement_policy import check_replacement_policy
-    from engram.testing.report import check_report, check_widths, find_browser, open_browser
     from engram.testing.rule import check_rule
     from engram.testing.similarity_measure import check_similarity_measure
     from engram.testing.synaptic_rule import check_synaptic_rule
@@ -35,20 +33,15 @@ __all__ = [
     "check_curiosity",
     "check_environment",
     "check_estimator",
-    "check_evolution",
     "check_experiment",
     "check_learning_rule",
     "check_module",
     "check_optimizer",
     "check_replacement_policy",
-    "check_report",
     "check_rule",
     "check_similarity_measure",
     "check_synaptic_rule",
     "check_task",
-    "check_widths",
-    "find_browser",
-    "open_browser",
 ]
 
 __getattr__, __dir__ = deferred(
@@ -61,12 +54,10 @@ __getattr__, __dir__ = deferred(
         "engram.testing.curiosity": ["check_curiosity"],
         "engram.testing.environment": ["check_environment"],
         "engram.testing.estimator": ["check_estimator"],
-        "engram.testing.evolution": ["check_evolution"],
         "engram.testing.learning_rule": ["check_learning_rule"],
         "engram.testing.module": ["check_module"],
         "engram.testing.optimizer": ["check_optimizer"],
         "engram.testing.replacement_policy": ["check_replacement_policy"],
-        "engram.testing.report": ["check_report", "check_widths", "find_browser", "open_browser"],
         "engram.testing.rule": ["check_rule"],
         "engram.testing.similarity_measure": ["check_similarity_measure"],
         "engram.testing.synaptic_rule": ["check_synaptic_rule"],
