@@ -1,10 +1,9 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 from gymnasium import spaces
 
-from engram.analysis import environment_difficulty, heterogeneity, roll_out, stacked, standardised
+from engram.analysis import environment_difficulty, roll_out, stacked, standardised
 from engram.analysis.difficulty.environment import action_dimension
 
 
@@ -90,8 +89,3 @@ def test_observations_are_copied_from_environments_that_reuse_their_arrays():
 
     (episode,) = roll_out(Counter(), steps=4)
     assert episode[:, 0].tolist() == [0, 1, 2, 3, 4]
-
-    def features(observations):
-        return torch.nn.functional.one_hot(observations[:, 0].long(), 9).float()
-
-    assert heterogeneity(Counter(), features, steps=4, rng=0) == pytest.approx(1.0)

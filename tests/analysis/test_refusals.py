@@ -1,15 +1,9 @@
 """A call that is refused changes nothing."""
 
-import gymnasium
 import numpy as np
 import pytest
 
-from engram.analysis import (
-    cross_temporal_decoding,
-    heterogeneity,
-    maximum_likelihood_dimension,
-    permutation_test,
-)
+from engram.analysis import cross_temporal_decoding, maximum_likelihood_dimension, permutation_test
 from engram.verify import Box
 from engram.verify.nnet import Normalisation
 
@@ -32,16 +26,6 @@ def test_decoding_refuses_nan():
     activity[0, 1, 0] = np.nan
     with pytest.raises(ValueError, match=r"activity\[0, 1, 0\] is NaN"):
         cross_temporal_decoding(activity, np.arange(8) % 2)
-
-
-def test_heterogeneity_refuses_wrong_steps_before_it_draws():
-    env, rng = gymnasium.make("CartPole-v1"), np.random.default_rng(0)
-    state = rng.bit_generator.state
-    with pytest.raises(ValueError, match="steps = 0"):
-        heterogeneity(env, lambda o: o, steps=0, rng=rng)
-    assert rng.bit_generator.state == state
-    with pytest.raises(ValueError, match="features returned 1 rows"):
-        heterogeneity(env, lambda o: o.mean(0, keepdim=True), rng=0)
 
 
 def test_a_box_of_other_inputs_is_refused():

@@ -42,7 +42,7 @@ from engram.generative.diffusion import CondUNet
 from engram.learned.blur import BlurNetwork
 from engram.learned.learning_to_remember import GatedRule, LSTMMemory, RuleNetwork, Topology
 from engram.learned.updates import AdamRule, MimicryEpisode
-from engram.memory import DND, ExpanderMemory, HebbHopfield, KeyValueMemory, array_graph
+from engram.memory import DND, HebbHopfield, KeyValueMemory
 from engram.memory.fragments import LongTermStore
 from engram.nn import BatchOnlyNorm, LeakyRNN, ReadoutNetwork
 from engram.nn.ntk import NTKLinear
@@ -221,7 +221,7 @@ MADE = {
     "set_extra_state.state": lambda it: it.get_extra_state(),
     "attach.optimizer": lambda it: torch.optim.SGD(it.model.parameters(), 0.1),
     "ActorCritic.network": lambda: PlasticRNN(3, 3), "rollout.env": environments, "a2c_step.optimizer": optimizer,
-    "play_episode.env": lambda: MetaTaskEnv(TASK), "heterogeneity.env": lambda: MetaTaskEnv(TASK),
+    "play_episode.env": lambda: MetaTaskEnv(TASK),
     "FragmentedCuriosity.make_module": lambda: curiosity, "FragmentedCuriosity.num_envs": lambda: 3,
     "FragmentedCuriosity.bonus.next_obs": lambda: torch.ones(3, 3, 3),
     "FragmentedCuriosity.update.obs": lambda: torch.ones(3, 3, 3),
@@ -455,7 +455,6 @@ MADE = {
     "split_half_floor.dsa": lambda: DSA(HankelDMD(2)), "explore.explorer": lambda: FrontierExplorer(3),
     "episode.evaluate.agent": lambda: types.SimpleNamespace(values=lambda seen: np.zeros(3)),
     "Consensus.tell.fitness": lambda: np.ones(1), "AssociativeStore.write.payloads": lambda: torch.ones(3, 3),
-    "recovery_curve.make": lambda: lambda n: ExpanderMemory(array_graph(3, 2)), "recovery_curve.sizes": lambda: (9,),
     "Trials.inputs": lambda: torch.ones(4, 9, 2), "Trials.response": lambda: (2, 4), "Trials.decision": lambda: 4,
     "Trials.feedback": lambda: (5, 7),
     "GatedCoordinateRule.forward.grads": lambda: {"w": torch.ones(3, 3)},

@@ -10,7 +10,6 @@ from engram.memory import (
     Scaffold,
     corrupted,
     random_regular,
-    recovery_curve,
     recovery_rate,
     sign_labels,
 )
@@ -162,13 +161,6 @@ def test_corruption_is_of_the_amount_asked_for():
     assert recovery_rate(lambda noisy: noisy, x, 0.1) == 0
 
 
-def test_a_recovery_curve_falls_with_noise():
-    curve = recovery_curve(lambda N: ExpanderMemory(random_regular(N, 5, 6, seed=0)), [0.02, 0.1, 0.2], [120, 240], 40)
-    assert curve.shape == (2, 3)
-    assert (curve[:, 0] >= 0.95).all()
-    assert (curve.diff(dim=1) <= 0).all()
-
-
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -189,11 +181,6 @@ def test_a_recovery_curve_falls_with_noise():
         (lambda: Scaffold(MEMORY, 2).recall(torch.ones(1, 2)), RuntimeError, "nothing is stored"),
         (lambda: corrupted(torch.ones(1, 2), 0.5, noise="white"), ValueError, "noise = 'white': expected one of"),
         (lambda: corrupted(torch.zeros(1, 2), 0.5), ValueError, r"x\[0, 0\] = 0.0: expected -1 or \+1"),
-        (
-            lambda: recovery_curve(lambda N: ExpanderMemory(MEMORY.graph, encoding="bits"), [0.1], [240], 1),
-            ValueError,
-            r"make\(240\).encoding = 'bits': expected 'signs'",
-        ),
     ],
 )
 def test_bad_input_is_named(call, error, message):

@@ -43,7 +43,6 @@ from engram.analysis.forgetting.linear_probe import LinearProbe
 from engram.analysis.forgetting.nearest_mean_probe import NearestMeanProbe
 from engram.analysis.forgetting.report import RepresentationReport
 from engram.analysis.forgetting.representational import ProbedTask, representational_forgetting
-from engram.analysis.heterogeneity import heterogeneity
 from engram.analysis.learning_rules import (
     LayerCosine,
     alignment_score,
@@ -138,7 +137,6 @@ __all__ = [
     "gaussian_process_test_error",
     "gradient_cosine",
     "gram_distance",
-    "heterogeneity",
     "inductive_bias_complexity",
     "intrinsic_dimension",
     "linear_cka",

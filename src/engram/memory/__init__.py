@@ -27,7 +27,7 @@ from engram.memory.expander.expander_memory import ExpanderMemory, LearnResult, 
 from engram.memory.expander.hamming_blocks import hamming74_blocks
 from engram.memory.expander.local_graph import local_graph
 from engram.memory.expander.random_regular import random_regular
-from engram.memory.expander.recovery import corrupted, recovery_curve, recovery_rate
+from engram.memory.expander.recovery import corrupted, recovery_rate
 from engram.memory.expander.scaffold import Scaffold, ScaffoldRecall
 from engram.memory.expander.sign_labels import sign_labels
 from engram.memory.fragments import Decision, FragmentAndRecall, LongTermStore, SurprisalMonitor
@@ -91,7 +91,6 @@ __all__ = [
     "match_dictionaries",
     "noodl_step",
     "random_regular",
-    "recovery_curve",
     "recovery_rate",
     "relative_error",
     "sign_labels",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from engram import checks
@@ -78,45 +77,6 @@ def recovery_rate(
     """
     checks.arguments()
     return float((recall(corrupted(x, fraction, noise=noise, generator=generator)) == x).all(1).float().mean())
-
-
-def recovery_curve(
-    make: Callable[[int], ExpanderMemory], fractions: Sequence[float], sizes: Sequence[int], trials: int, seed: int = 0
-) -> Float[Tensor, "sizes fractions"]:
-    """The ``recovery_rate`` of random stored states, for several memory sizes N and shares of flipped nodes.
-
-    Args:
-        make: Function of N that returns a memory, with the encoding ``"signs"``.
-        fractions: Shares of the nodes that are flipped.
-        sizes: Values of N.
-        trials: Number of noisy states for each point.
-        seed: Seed of states, noise and choices.
-
-    Raises:
-        ValueError: ``trials`` or a size is below 1, a fraction is not from 0 to 1, or a memory has other patterns than
-            those of parity or another encoding than ``"signs"``.
-
-    Examples:
-        >>> from engram.memory import random_regular
-        >>> recovery_curve(lambda N: ExpanderMemory(random_regular(N, 5, 6)), [0.01, 0.4], [240], 10).tolist()
-        [[1.0, 0.0]]
-    """
-    checks.arguments()
-    checks.size("trials", trials)
-    sizes = [checks.size("sizes", size) for size in sizes]
-    fractions = [checks.number("fractions", fraction, minimum=0, maximum=1) for fraction in fractions]
-    generator = torch.Generator().manual_seed(seed)
-    rates = torch.zeros(len(sizes), len(fractions))
-    for row, size in enumerate(sizes):
-        with checks.noted(make=make):
-            memory = checks.instance("make(N)", make(size), ExpanderMemory)
-        if memory.encoding != "signs":
-            raise ValueError(f"make({size}).encoding = {memory.encoding!r}: expected 'signs'")
-        x = random_states(memory, trials, generator)
-        for column, fraction in enumerate(fractions):
-            recalled = memory.recall(corrupted(x, fraction, generator=generator), generator=generator).x
-            rates[row, column] = (recalled == x).all(1).float().mean()
-    return rates
 
 
 def random_states(memory: ExpanderMemory, count: int, generator: torch.Generator | None = None) -> Tensor:
