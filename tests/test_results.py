@@ -164,6 +164,9 @@ def test_the_index_has_the_verdicts_of_the_records():
         numbers = {name: getattr(row, name) for name in ("ours", "low", "high")}
         near = {name: number if number is None else pytest.approx(number, rel=1e-4) for name, number in numbers.items()}
         assert stored.judgements[of] == row._replace(**near), "run `engram record`"
+    assert [row[:4] for row in stored.quantities.values()] == [row[:4] for row in index.quantities.values()]
+    for of, measured in index.quantities.items():
+        assert stored.quantities[of][4:] == pytest.approx(measured[4:], rel=1e-4), "run `engram record`"
 
 
 def test_no_file_of_the_package_but_the_index_holds_a_verdict():

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 
 from rich.markup import escape as as_markup
 
-from engram.verdicts import Judgement, Verdict
+from engram.verdicts import Judgement, Measurement, Verdict
 
-COLORS: dict[Verdict, str] = {
+COLORS: dict[str, str] = {
     "reproduced": "green",
     "agrees": "green",
     "holds": "green",
@@ -24,17 +24,19 @@ COLORS: dict[Verdict, str] = {
 Cell = Literal["claim", "criterion", "ours", "interval", "value", "value and seeds", "seeds", "verdict"]
 Columns = Mapping[str, Cell]
 """What each column of a table shows, by its title."""
+MEASURED: Columns = {"measured": "claim", "ours": "ours", "interval": "interval", "seeds": "seeds"}
+"""The table of measured quantities."""
 
 
 class Row(NamedTuple):
-    """A judged claim as a row of a table.
+    """A judged claim, or a measured quantity, as a row of a table.
 
     Attributes:
         statement: The claim in words.
-        criterion: What its value has to meet.
+        criterion: What its value has to meet; empty for a quantity.
         ours, interval: Our value and its interval in words; empty without values.
         seeds: The number of seeds.
-        verdict: The verdict.
+        verdict: The verdict; empty for a quantity.
         note: Further words on the claim, with the space or the line break before them.
         role: What is said before the verdict.
         why: What is said after the verdict.
@@ -46,7 +48,7 @@ class Row(NamedTuple):
     ours: str
     interval: str
     seeds: int
-    verdict: Verdict
+    verdict: Verdict | Literal[""] = ""
     note: str = ""
     role: str = ""
     why: str = ""
@@ -89,6 +91,17 @@ def row_of(judged: Judgement, **more: str) -> Row:
     return Row(judged.statement, judged.criterion, ours, interval, judged.seeds, judged.verdict, **{"why": why, **more})
 
 
+def row_of_quantity(measured: Measurement, note: str = "") -> Row:
+    """The row of a quantity of the index.
+
+    Args:
+        measured: The quantity.
+        note: Further words on it.
+    """
+    ours, _, interval = measured.value.partition(" ")
+    return Row(measured.statement, "", ours, interval, measured.seeds, note=note)
+
+
 def for_terminal(rows: Sequence[Row], columns: Columns) -> list[tuple[str, ...]]:
     """The cells of a table, with rich's markup.
 
@@ -108,7 +121,7 @@ def _with_markup(row: Row, which: Cell) -> str:
 
 
 def as_line(row: Row) -> str:
-    """A claim as one line with rich's markup.
+    """A judged claim as one line with rich's markup.
 
     Args:
         row: The claim.

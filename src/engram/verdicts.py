@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Verdict = Literal[
     "reproduced",
@@ -89,15 +89,42 @@ class Judgement(NamedTuple):
     @property
     def value(self) -> str:
         """Our value and its interval in words; empty without values."""
-        if self.ours is None:
-            return ""
-        interval = "" if self.low is None or self.high is None else f" [{self.low:.3g}, {self.high:.3g}]"
-        return f"{self.ours:.3g}{interval}"
+        return _value(self.ours, self.low, self.high)
 
     @property
     def word(self) -> str:
         """The verdict that counts, in a sentence: ``holds``, ``fails`` or ``is open``."""
         return "fails" if self.corrected in BAD else "is open" if self.corrected == "undecided" else "holds"
+
+
+class Measurement(NamedTuple):
+    """A quantity without a criterion as the record of a preset measures it: a row of the index.
+
+    Attributes:
+        experiment, preset, quantity: Names of the experiment and of the preset, and the quantity's id.
+        statement: The quantity in words.
+        ours, low, high: Our value and its interval; None without values.
+        seeds: The number of seeds.
+    """
+
+    experiment: str
+    preset: str
+    quantity: str
+    statement: str
+    ours: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+
+    @property
+    def value(self) -> str:
+        """Our value and its interval in words; empty without values."""
+        return _value(self.ours, self.low, self.high)
+
+
+def _value(ours: float | None, low: float | None, high: float | None) -> str:
+    interval = "" if low is None or high is None else f" [{low:.3g}, {high:.3g}]"
+    return "" if ours is None else f"{ours:.3g}{interval}"
 
 
 Judgements = Mapping[tuple[str, str, str], Judgement]
@@ -112,12 +139,14 @@ class Index(NamedTuple):
         largest: The largest p-value that decides; 0 if none does.
         rate: The largest expected share of false verdicts among those that are decided.
         judgements: The claims of all records.
+        quantities: The quantities of all records, by experiment, preset and id.
     """
 
     tests: int
     largest: float
     rate: float
     judgements: Judgements
+    quantities: Mapping[tuple[str, str, str], Measurement]
 
 
 @functools.cache
@@ -131,13 +160,18 @@ def index_in(folder: Path) -> Index | None:
     if not path.is_file():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
-    rows = [
-        Judgement(experiment, preset, claim, **row)
-        for experiment, presets in content["claims"].items()
-        for preset, claims in presets.items()
-        for claim, row in claims.items()
-    ]
-    return Index(content["tests"], content["largest"], content["rate"], {row[:3]: row for row in rows})
+    judgements = {of: Judgement(*of, **row) for of, row in _rows(content["claims"]).items()}
+    quantities = {of: Measurement(*of, **row) for of, row in _rows(content.get("quantities", {})).items()}
+    return Index(content["tests"], content["largest"], content["rate"], judgements, quantities)
+
+
+def _rows(nested: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[tuple[str, str, str], Any]:
+    return {
+        (experiment, preset, name): row
+        for experiment, of in nested.items()
+        for preset, rows in of.items()
+        for name, row in rows.items()
+    }
 
 
 def recorded_index() -> Index | None:
@@ -168,12 +202,17 @@ def recorded_counts() -> dict[str, dict[str, Counter[str]]]:
 
 
 def as_json(index: Index) -> dict[str, object]:
-    """An index as it is stored: of each experiment and preset, the claims with the rest of their rows."""
-    claims: dict[str, dict[str, dict[str, object]]] = {}
-    for row in index.judgements.values():
-        of_preset = claims.setdefault(row.experiment, {}).setdefault(row.preset, {})
-        of_preset[row.claim] = dict(zip(row._fields[3:], row[3:], strict=True))
-    return {"tests": index.tests, "largest": index.largest, "rate": index.rate, "claims": claims}
+    """An index as it is stored: of each experiment and preset, claims and quantities with the rest of their rows."""
+    kinds = {"claims": _nested(index.judgements), "quantities": _nested(index.quantities)}
+    return {"tests": index.tests, "largest": index.largest, "rate": index.rate, **kinds}
+
+
+def _nested(rows: Judgements | Mapping[tuple[str, str, str], Measurement]) -> dict[str, dict[str, dict[str, object]]]:
+    nested: dict[str, dict[str, dict[str, object]]] = {}
+    for (experiment, preset, name), row in rows.items():
+        of_preset = nested.setdefault(experiment, {}).setdefault(preset, {})
+        of_preset[name] = dict(list(row._asdict().items())[3:])
+    return nested
 
 
 def cited(text: str) -> tuple[str, ...]:
@@ -199,12 +238,13 @@ def cited(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(claim for claim, _ in CITED.findall(text)))
 
 
-def with_verdicts(text: str, judged: Mapping[str, Judgement], cite: Callable[[str, str], str]) -> str:
-    """A text with verdicts and values in place of the claims that it cites.
+def with_verdicts(text: str, judged: Mapping[str, Judgement | Measurement], cite: Callable[[str, str], str]) -> str:
+    """A text with verdicts and values in place of the claims and quantities that it cites.
 
     Args:
         text: As for ``cited``.
-        judged: The judged claims, by their names in the text; of another one it says that it is not judged.
+        judged: The judged claims and the quantities, by their names in the text; of another one it says that it is
+            not judged.
         cite: What stands for a verdict, given the name of the claim and ``holds``, ``fails`` or ``is open``.
 
     Examples:
@@ -218,7 +258,7 @@ def with_verdicts(text: str, judged: Mapping[str, Judgement], cite: Callable[[st
         claim, pattern = match.groups()
         row = judged.get(claim)
         if pattern is None:
-            return cite(claim, "is not judged" if row is None else row.word)
+            return cite(claim, row.word if isinstance(row, Judgement) else "is not judged")
         return "(not judged)" if row is None or row.ours is None else in_digits(row.ours, " ".join(pattern.split()))
 
     return CITED.sub(set_in, text)

@@ -18,6 +18,7 @@ from rich.text import Text
 from typing_extensions import TypedDict
 
 from engram import extras, registry
+from engram.claim_rows import MEASURED, for_terminal, row_of_quantity
 from engram.cli import fields, values
 from engram.cli.commands import Data, Doctor, List, Show
 from engram.cli.output import LEAST, WIDTH, Output, out, print_table
@@ -199,7 +200,7 @@ def show(command: Show) -> None:
     from engram.lab.claims.claim import OWNERS
     from engram.lab.engine.plan import device_of, expected_time
     from engram.lab.engine.times import of_preset
-    from engram.lab.output.record_files import answer_in_words
+    from engram.lab.output.record_files import answer_in_words, indexed_quantities
     from engram.lab.trial.experiment import find_experiment
 
     experiment = find_experiment(command.name)
@@ -244,6 +245,10 @@ def show(command: Show) -> None:
         for claim in experiment.claims
     ]
     print_table(console, "Claims", ["claim", "statement", "criterion", "presets", "seeds"], claims)
+    if measured := indexed_quantities(experiment):
+        rows = [row_of_quantity(each, note=f" ({each.quantity}, {each.preset})") for each in measured]
+        console.print()
+        print_table(console, "Measured", [*MEASURED], for_terminal(rows, MEASURED))
 
 
 def _show_times(experiment: Experiment, preset: str, root: Path) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from engram import registry
-from engram.claim_rows import Columns, for_terminal
+from engram.claim_rows import MEASURED, Columns, for_terminal
 from engram.cli import fields
 from engram.cli.commands import Compare, Export, Report, Run, Sweep
 from engram.cli.output import LEAST, out, print_table
@@ -173,6 +173,9 @@ def _print_results(results: Results) -> None:
             rows += [("",) * 5] * bool(rows) + [(f"[italic]{escape(heading)}[/]", "", "", "", ""), *map(_row, group)]
         print_table(console, f"{results.experiment}, preset {results.preset}", [*COLUMNS], rows, spaced=True)
         console.print(results.correction(), soft_wrap=console.width >= LEAST)
+        if measured := results.quantities():
+            console.print()
+            print_table(console, "Measured", [*MEASURED], for_terminal([each.row() for each in measured], MEASURED))
     else:
         num_finished = sum(trial.state == "finished" for trial in results.trials)
         console.print(

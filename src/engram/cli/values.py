@@ -28,11 +28,11 @@ def of_shown(experiment: Experiment) -> dict[str, Any]:
     Args:
         experiment: The experiment.
     """
-    from engram.lab.output.record_files import answer_in_words, indexed_claims
+    from engram.lab.output.record_files import answer_in_words, indexed_claims, indexed_quantities
     from engram.lab.output.results import in_words
     from engram.lab.trial.config import plain
 
-    judged = indexed_claims(experiment)
+    judged, measured = indexed_claims(experiment), indexed_quantities(experiment)
     numbers = ("ours", "low", "high", "seeds", "verdict", "corrected", "lacks")
     return {
         "name": experiment.name,
@@ -61,6 +61,17 @@ def of_shown(experiment: Experiment) -> dict[str, Any]:
                 }
             }
             for claim in experiment.claims
+        ],
+        "quantities": [
+            {"id": quantity.id, "statement": quantity.statement}
+            | {
+                "recorded": {
+                    row.preset: {name: getattr(row, name) for name in ("ours", "low", "high", "seeds")}
+                    for row in measured
+                    if row.quantity == quantity.id
+                }
+            }
+            for quantity in experiment.quantities
         ],
     }
 

@@ -5,6 +5,7 @@ from engram import extras
 try:
     from engram.lab.claims.claim import Claim, JudgedClaim, claims_from, judge_claim
     from engram.lab.claims.measure import Criterion, Measure, maximum, met, metric, minimum, share
+    from engram.lab.claims.quantity import MeasuredQuantity, Quantity
     from engram.lab.engine.laboratory import run
     from engram.lab.engine.sweeps import Range, sweep
     from engram.lab.judging import BestOf, Judgement, best_of, judge
@@ -33,9 +34,11 @@ __all__ = [
     "Judgement",
     "Lines",
     "Measure",
+    "MeasuredQuantity",
     "Points",
     "Preset",
     "Profiles",
+    "Quantity",
     "Range",
     "Results",
     "Run",

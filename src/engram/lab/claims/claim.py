@@ -223,25 +223,30 @@ def table(judged: Sequence[JudgedClaim]) -> str:
 
 
 def interval(
-    claim: Claim, values: Mapping[int, float], trials: Mapping[int, int], confidence: float = CONFIDENCE
+    measure: Measure,
+    values: Mapping[int, float],
+    trials: Mapping[int, int],
+    confidence: float = CONFIDENCE,
+    sameness: Sameness = "statistical",
 ) -> Estimate:
     """Our value and the interval in which it lies: that of ``estimate``, or the range over seeds.
 
     One seed's value has neither interval nor resolution, unless it is a share of several trials.
 
     Args:
-        claim: The claim.
-        values: Its measure, by seed.
+        measure: What is measured.
+        values: Its values, by seed.
         trials: The number of trials behind each of these values.
         confidence: The probability that the interval covers the truth.
+        sameness: The values that have to meet the criterion, as of a claim.
     """
     numbers = list(values.values())
     if not numbers:
         return Estimate(math.nan, math.nan, math.nan, math.nan)
-    if claim.sameness == "statistical":
-        if len(numbers) == 1 and (claim.measure.form != "share" or sum(trials.values()) == 1):
+    if sameness == "statistical":
+        if len(numbers) == 1 and (measure.form != "share" or sum(trials.values()) == 1):
             return Estimate(numbers[0], math.nan, math.nan, math.nan)
-        return estimate(numbers, _form(claim, numbers), [trials[seed] for seed in values], confidence)
+        return estimate(numbers, _form(measure, numbers), [trials[seed] for seed in values], confidence)
     low, high = (min(numbers), max(numbers)) if all(map(math.isfinite, numbers)) else (math.nan, math.nan)
     return Estimate(math.fsum(numbers) / len(numbers), low, high, math.nan)
 
@@ -297,7 +302,7 @@ def judge_claim(
     if is_sequential:
         complete_looks = zip(range(1, len(looks) + 1), looks, errors_at(len(looks)), strict=True)
         stages = [stage for stage in complete_looks if claim.seeds <= stage[1] and values.keys() >= {*range(stage[1])}]
-    estimated = interval(claim, values, trials)
+    estimated = interval(claim.measure, values, trials, sameness=claim.sameness)
     seeds_needed = max(claim.seeds, seeds)
     holds, fails = claim.words(is_published)
 
@@ -334,7 +339,7 @@ def judge_claim(
     of_look: dict[str, Any] = {}
     for number, (look, count, allowed) in enumerate(stages):
         values = dict(list(every_value.items())[:count])
-        estimated = interval(claim, values, trials, 1 - allowed)
+        estimated = interval(claim.measure, values, trials, 1 - allowed, claim.sameness)
         if not all(map(math.isfinite, values.values())):
             return judged(fails, "a seed's value is not finite", look=look, confidence=1 - allowed)
         p = min(p, _weighted(_p_value(claim, estimated.value, values, trials), allowed))
@@ -351,7 +356,7 @@ def judge_claim(
     if failure:
         return judged("undecided", failure, **of_look)
     is_open = 0 < look < len(looks)
-    if math.isinf(estimated.low) and _form(claim, [*values.values()]) == "median":  # also that of equal values
+    if math.isinf(estimated.low) and _form(claim.measure, [*values.values()]) == "median":  # also that of equal values
         bounded = math.ceil(1 - math.log2(allowed))
         why = f"the exact interval of a median is bounded from {bounded} seeds on{' at this analysis' if look else ''}"
         return judged("undecided", why, **of_look, is_open=is_open)
@@ -384,15 +389,15 @@ def _later_p_values(
     for _, count, allowed in stages:
         by_seed = dict(values[:count])
         if all(map(math.isfinite, by_seed.values())):
-            ours = interval(claim, by_seed, trials, 1 - allowed).value
+            ours = interval(claim.measure, by_seed, trials, 1 - allowed).value
             if (claim.criterion.low <= ours <= claim.criterion.high) == is_met:
                 p_values.append(_weighted(_p_value(claim, ours, by_seed, trials), allowed))
     return p_values
 
 
-def _form(claim: Claim, values: Sequence[float]) -> Form:
+def _form(measure: Measure, values: Sequence[float]) -> Form:
     """The quantity that is estimated: of values equal up to rounding the median, since their mean has no spread."""
-    form = claim.measure.form
+    form = measure.form
     return "median" if are_equal(values) and form != "share" else form
 
 
@@ -439,7 +444,7 @@ def p_of_criterion(criterion: Criterion, ours: float, p_beyond: Callable[[float,
 def _p_value(claim: Claim, ours: float, by_seed: Mapping[int, float], trials_of: Mapping[int, int]) -> float:
     """The p-value of the criterion's threshold."""
     values, trials = list(by_seed.values()), [trials_of[seed] for seed in by_seed]
-    form = _form(claim, values)
+    form = _form(claim.measure, values)
     if claim.sameness != "statistical":
         return math.nan
     return p_of_criterion(

@@ -110,6 +110,8 @@ def _tables(results: Results) -> dict[str, pl.DataFrame]:
     ]
     # Unlike JSON, tables have numbers that are not finite: a mean that left them out would be another one.
     rows = {"results": trials, "claims": results.claim_rows()}
+    if quantities := results.quantity_rows():
+        rows["quantities"] = quantities
     tables = {name: pl.DataFrame(of_table, infer_schema_length=None) for name, of_table in rows.items()}
     return {"metrics": results.metrics, **tables}
 

@@ -191,6 +191,7 @@ def results_from(
     return Results(
         experiment=experiment.name,
         claimed=experiment.claims,
+        measured=experiment.quantities,
         headline=experiment.headline,
         preset=stored["preset"],
         changed=stored["changed"],

@@ -27,7 +27,7 @@ from engram.lab.trial import config as configs
 from engram.lab.trial.experiment import Experiment, find_experiment
 from engram.lab.trial.metrics import windows
 from engram.storage.files import CorruptFileError, read_bytes, read_json, write_atomic
-from engram.verdicts import Judgement, index_in, with_verdicts
+from engram.verdicts import Index, Judgement, Measurement, index_in, with_verdicts
 
 CURVE_POINTS = 50
 DIGITS = 6  # of the numbers in curves, lists and choices
@@ -102,24 +102,43 @@ def indexed_claims(experiment: Experiment) -> list[Judgement]:
     Args:
         experiment: The experiment.
     """
-    paths = {preset: record_path(experiment, preset) for preset in experiment.presets}
-    indexes = {preset: index_in(path.parent) for preset, path in paths.items() if path is not None}
     return [
         row
-        for preset, index in indexes.items()
+        for preset, index in _indexes(experiment).items()
         for claim in experiment.claims
-        if index is not None and (row := index.judgements.get((experiment.name, preset, claim.id)))
+        if (row := index.judgements.get((experiment.name, preset, claim.id)))
     ]
 
 
-def recorded_claims(experiment: Experiment) -> dict[str, Judgement]:
-    """The claims of an experiment by id, each in the record of the first preset that tests it.
+def indexed_quantities(experiment: Experiment) -> list[Measurement]:
+    """The quantities of an experiment at each preset, as the indexes beside its records have them.
 
     Args:
         experiment: The experiment.
     """
-    rows = indexed_claims(experiment)
-    return {row.claim: row for row in reversed(rows) if row.verdict != "not testable here"}
+    return [
+        row
+        for preset, index in _indexes(experiment).items()
+        for quantity in experiment.quantities
+        if (row := index.quantities.get((experiment.name, preset, quantity.id)))
+    ]
+
+
+def _indexes(experiment: Experiment) -> dict[str, Index]:
+    """The index beside the record of each preset that has one."""
+    paths = {preset: record_path(experiment, preset) for preset in experiment.presets}
+    found = {preset: index_in(path.parent) for preset, path in paths.items() if path is not None}
+    return {preset: index for preset, index in found.items() if index is not None}
+
+
+def recorded_rows(experiment: Experiment) -> dict[str, Judgement | Measurement]:
+    """The claims and quantities of an experiment by id, each in the record of the first preset that has it.
+
+    Args:
+        experiment: The experiment.
+    """
+    claims = {row.claim: row for row in reversed(indexed_claims(experiment)) if row.verdict != "not testable here"}
+    return {**{row.quantity: row for row in reversed(indexed_quantities(experiment))}, **claims}
 
 
 def answer_in_words(experiment: Experiment) -> str:
@@ -130,7 +149,7 @@ def answer_in_words(experiment: Experiment) -> str:
         'A network with plastic connections restores half of a pattern that it saw once with 1.5 '
     """
     text = " ".join(experiment.answer.split())
-    return with_verdicts(text, recorded_claims(experiment), lambda claim, word: f"[{claim}: {word}]")
+    return with_verdicts(text, recorded_rows(experiment), lambda claim, word: f"[{claim}: {word}]")
 
 
 def record_folders(experiment: Experiment) -> list[Path]:

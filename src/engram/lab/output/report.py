@@ -18,8 +18,9 @@ from plotly.offline import get_plotlyjs
 
 from engram.lab.claims.claim import OWNERS, JudgedClaim, counted_claims, tally
 from engram.lab.claims.inference import errors_at, exp_or_infinity
+from engram.lab.claims.quantity import quantities_table
 from engram.lab.output.figures import figures_of
-from engram.lab.output.record_files import record_path, recorded_claims
+from engram.lab.output.record_files import record_path, recorded_rows
 from engram.lab.output.results import Results
 from engram.lab.trial import config as configs
 from engram.lab.trial.choice import table
@@ -186,6 +187,7 @@ def _group(
             for judged in own_claims
         ],
         "forest": [(judged, row) for judged in own_claims if (row := beside_criterion(judged)) is not None],
+        "measured": quantities_table([each for each in results.quantities() if each.quantity.arms[0] in study.table]),
         "figure": plot(figures[f"figure-{name}"]) if f"figure-{name}" in figures else "",
         "curves": curves,
         "arms": {
@@ -225,7 +227,7 @@ def _answer(experiment: Experiment, results: Results, claims: Sequence[JudgedCla
         def link(claim: str, word: str) -> str:
             return f'<a class="said" href="#claim-{place}-{claim}" title="{claim}">({word})</a>'
 
-        return f"Our recorded run: {with_verdicts(text, recorded_claims(experiment), link)}"
+        return f"Our recorded run: {with_verdicts(text, recorded_rows(experiment), link)}"
     if not any(trial.state == "finished" for trial in results.trials):
         return "No trial of this run has finished, so it shows nothing yet."
     if not results.judges:

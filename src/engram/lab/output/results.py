@@ -19,6 +19,7 @@ from torch import Tensor
 from engram import checks, references
 from engram.lab.claims.claim import Claim, JudgedClaim, counted_claims, judge_claim, table
 from engram.lab.claims.correction import Family, correct, family_of_claims
+from engram.lab.claims.quantity import MeasuredQuantity, Quantity, measure_quantity, quantities_table
 from engram.lab.trial.choice import Choice, at_ends
 from engram.lab.trial.config import to_dict
 from engram.lab.trial.folder import TrialFolder
@@ -113,6 +114,7 @@ class Results:
 
     Attributes:
         experiment, claimed, headline: Name, claims and first metric of the experiment.
+        measured: Quantities of the experiment.
         preset, seeds: Name of its preset, and number of seeds.
         changed: The settings that differ from the preset, by dotted name, with their values.
         configs: The config of each arm that was run.
@@ -144,6 +146,7 @@ class Results:
     is_recorded: bool = False
     family: Family | None = None
     planned: int = 40
+    measured: Sequence[Quantity] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For copies and other processes, which first load the file of the settings if it was given by its place."""
@@ -157,7 +160,8 @@ class Results:
         return f"Results({self.experiment!r}, preset={self.preset!r}, {trials})"
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(repr(self))}</p>{table(self.claims()) if self.judges else ''}"
+        claims = table(self.claims()) if self.judges else ""
+        return f"<p>{escape(repr(self))}</p>{claims}{quantities_table(self.quantities())}"
 
     @property
     def by_seed(self) -> dict[int, dict[str, Mapping[str, Any]]]:
@@ -262,6 +266,11 @@ class Results:
         planned = [replace(each, plans=1 + self._extensions(len(each.values))) for each in judged]
         return correct(planned, self.looks, self.family)
 
+    def quantities(self) -> list[MeasuredQuantity]:
+        """Measure every quantity of the experiment whose arms have results."""
+        found = [measure_quantity(each, self.by_seed) for each in self.measured]
+        return [each for each in found if each.values]
+
     def _extensions(self, seeds: int) -> int:
         """How often the plan of looks was extended for a claim that was judged at some number of seeds."""
         return sum(self.planned < look <= seeds for look in self.looks)
@@ -305,6 +314,7 @@ class Results:
             "changed": in_words(dict(self.changed)),
             "arms": in_words({arm: to_dict(config) for arm, config in self.configs.items()}),
             "claims": self.claim_rows(),
+            "quantities": self.quantity_rows(),
             "trials": [{**trial.to_json(), "choices": in_words(trial.choices)} for trial in self.trials],
             "environment": dict(self.environment),
         }
@@ -321,6 +331,15 @@ class Results:
             | {name: getattr(judged, name) for name in (*numbers, *words)}
             | {"seeds": len(judged.values), "caveats": "; ".join(self.caveats(judged.claim))}
             for judged in self.claims()
+        ]
+
+    def quantity_rows(self) -> list[dict[str, Any]]:
+        """Each measured quantity as the row of a table, whose numbers need not be finite."""
+        return [
+            {"id": of.quantity.id, "statement": of.quantity.statement}
+            | {name: getattr(of, name) for name in ("ours", "low", "high")}
+            | {"seeds": len(of.values)}
+            for of in self.quantities()
         ]
 
 

@@ -18,6 +18,7 @@ import pydantic
 from engram import checks, references, registry
 from engram.lab.claims.claim import Claim
 from engram.lab.claims.inference import MAX_LOOKS
+from engram.lab.claims.quantity import Quantity
 from engram.lab.trial import config as configs
 from engram.lab.trial.contract import Run
 from engram.run_options import RunOptions
@@ -218,8 +219,10 @@ class Experiment:
             to do if data or a package is missing.
         tasks: The tasks on which ``engram.compare`` compares candidates.
         answer: The findings, in a few sentences. Each claim that they rest on is cited as ``{claim-id}``, for which
-            the verdict of the record is set in where the answer is shown; for ``{claim-id:0.00}`` our value is.
+            the verdict of the record is set in where the answer is shown; for ``{claim-id:0.00}``, or the id of a
+            quantity, our value is.
         revision: Names its results, with the settings; raise it when a change of the code changes their numbers.
+        quantities: What is measured without a criterion, and shown beside the claims.
         uses: Files and folders that its trials read, relative to the file of the trial's function; once one of them is
             edited, trials run again. Those that settings name need not be listed.
 
@@ -227,9 +230,9 @@ class Experiment:
         TypeError: ``revision`` is not an integer, or ``uses`` is a single string.
         ValueError: ``revision`` is below 1, a used file does not exist, a preset is missing, a name cannot name a
             folder or is an option of every run, a preset called published does not say where its settings stand, two
-            arms or claims have the same name, a preset changes an unknown setting or lists an unknown arm, a claim
-            names an unknown preset or reads an arm that is unknown or that its preset lacks, or the answer cites an
-            unknown claim.
+            arms, claims or quantities have the same name, a preset changes an unknown setting or lists an unknown arm,
+            a claim names an unknown preset or reads an arm that is unknown or that its preset lacks, a quantity reads
+            an unknown arm, or the answer cites an unknown claim or the verdict of a quantity.
     """
 
     name: str
@@ -246,6 +249,7 @@ class Experiment:
     answer: str = ""
     revision: int = 1
     uses: Sequence[str | Path] = ()
+    quantities: Sequence[Quantity] = ()
 
     def __post_init__(self) -> None:
         checks.size("revision", self.revision)
@@ -261,21 +265,27 @@ class Experiment:
             expected = "where its settings stand in the paper or in the authors' code; if one does not, call it large"
             raise ValueError(f"published = '' in preset 'published' of experiment {self.name!r}: expected {expected}")
         names = [self.name, *self._all_arms()]
-        ids = [claim.id for claim in self.claims]
+        unjudged = [quantity.id for quantity in self.quantities]
+        ids = [claim.id for claim in self.claims] + unjudged
         for name in [*names, *ids]:
             if not isinstance(name, str) or not _NAME.fullmatch(name):
                 expected = "1 to 100 letters, digits and _ + = - . and spaces, the last two not first: it names folders"
                 raise ValueError(f"name = {name!r} in experiment {self.name!r}: expected {expected}")
-        for kind, labels in (("arms", names[1:]), ("claims", ids)):
+        for kind, labels in (("arms", names[1:]), ("claims or quantities", ids)):
             if len(set(labels)) < len(labels):
                 raise ValueError(f"experiment {self.name!r} has two {kind} with the same name: {labels}")
         for claim_id in cited(self.answer):
             checks.choice("answer", claim_id, ids)
+            if claim_id in unjudged and f"{{{claim_id}}}" in self.answer:
+                expected = f"its value, as in {{{claim_id}:0.00}}, since a quantity has no verdict"
+                raise ValueError(f"answer = {{{claim_id}}} in experiment {self.name!r}: expected {expected}")
         for claim in self.claims:
             for preset in claim.presets:
                 checks.choice(f"presets of claim {claim.id!r}", preset, self.presets)
             for arm in claim.arms:
                 self.study_of(arm)
+        for arm in (arm for quantity in self.quantities for arm in quantity.arms):
+            self.study_of(arm)
         for preset, selected in self.presets.items():
             for arm in selected.arms or ():
                 self.study_of(arm)

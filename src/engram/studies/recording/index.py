@@ -10,11 +10,11 @@ from engram.lab.output.record_files import Record, as_text, from_record, is_curr
 from engram.lab.output.results import Results
 from engram.lab.trial.experiment import Experiment
 from engram.storage.files import finite_or_none, read_json, write_atomic
-from engram.verdicts import FILE, Index, Judgement, as_json, index_in
+from engram.verdicts import FILE, Index, Judgement, Measurement, as_json, index_in
 
 
 def index_of(runs: Sequence[Results]) -> Index:
-    """The verdicts on all claims of some records, corrected over the tests of all of them.
+    """The verdicts on all claims of some records, corrected over the tests of all of them, and their quantities.
 
     Args:
         runs: The results in the records.
@@ -40,7 +40,21 @@ def index_of(runs: Sequence[Results]) -> Index:
         for run, of_run in zip(runs, claims, strict=True)
         for judged in correction.correct(of_run, run.looks, family)
     ]
-    return Index(*family, {row[:3]: row for row in rows})
+    measurements = [
+        Measurement(
+            run.experiment,
+            run.preset,
+            measured.quantity.id,
+            measured.quantity.statement,
+            ours=finite_or_none(rounded(measured.ours)),
+            low=finite_or_none(rounded(measured.low)),
+            high=finite_or_none(rounded(measured.high)),
+            seeds=len(measured.values),
+        )
+        for run in runs
+        for measured in run.quantities()
+    ]
+    return Index(*family, {row[:3]: row for row in rows}, {row[:3]: row for row in measurements})
 
 
 def runs_in(folder: Path, experiments: Iterable[Experiment]) -> list[Results]:
