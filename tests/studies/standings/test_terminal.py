@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 
 from engram import cli
 from engram.studies.experiments import continual_learners
-from engram.studies.standings import standing_of_records
+from engram.studies.standings import Entry, Standing, standing_of_records
 from engram.tasks.data import DataError
 
 FORGETFUL = '''
@@ -55,11 +58,14 @@ def test_what_the_seeds_leave_open_is_undecided_and_a_ranking_of_two_on_one_task
 
 
 def test_who_is_not_ranked_is_said():
-    first, *_ = standing_of_records("continual_methods").sentences
-    assert first == (
-        "replay is number 1 of 9 with its mean rank of 1.2 over 6 tasks; 1 of 10 methods are not ranked, since they "
-        "have no result there."
-    )
+    whole = standing_of_records("agents")
+    entries = {task: dict(row) for task, row in whole.entries.items()}
+    for task in whole.tasks[1:]:
+        entries[task.name].pop(whole.by_rank[-1])
+    first, *_ = replace(whole, entries=entries).sentences
+    ranked, unranked = first.split("; ")
+    assert re.fullmatch(r"[\w-]+ is number 1 of 6 with its mean rank of [\d.]+ over 8 tasks", ranked)
+    assert unranked == "1 of 7 methods are not ranked, since they have no result there."
 
 
 def test_a_ranking_that_decides_nothing_says_so_and_any_other_says_who_may_be_as_good():
@@ -67,8 +73,10 @@ def test_a_ranking_that_decides_nothing_says_so_and_any_other_says_who_may_be_as
     nothing = "The ranking decides nothing: over 3 tasks only mean ranks at least 6.94 apart differ significantly"
     assert any(sentence.startswith(nothing) for sentence in undecided.sentences)
     assert nothing in undecided.paragraph
-    decided = " ".join(standing_of_records("continual_methods").sentences)
-    assert "Mean ranks less than 4.9 apart do not differ significantly, so 5 of the others may be as good." in decided
+    tasks = tuple(replace(undecided.tasks[0], name=f"task {number}") for number in range(8))
+    row = {name: Entry({0: value, 1: value}) for name, value in zip("abcd", (4.0, 3.0, 2.0, 1.0), strict=True)}
+    decided = " ".join(Standing("agents", (), tasks, {task.name: row for task in tasks}).sentences)
+    assert "Mean ranks less than 1.7 apart do not differ significantly, so 1 of the others may be as good." in decided
     assert "decides nothing" not in decided
 
 
