@@ -56,7 +56,8 @@ docs: .venv/installed-docs
 # Runs what the run records lack at laptop size, and writes them and all that is generated from them.
 results: .venv/installed-dev
 	$(BIN)/engram record $$($(BIN)/python -c "import engram; print(*engram.experiments())")
-	$(BIN)/python -c "from engram.studies.standings import kinds, record; [record(kind) for kind in kinds.KINDS]"
+	$(BIN)/engram record --comparisons $$($(BIN)/python -c "from engram.studies.standings.kinds import KINDS; \
+		print(*sorted({name for kind in KINDS.values() for name in kind.experiments}))")
 
 # Ratios against peers and against the plain implementation; the machine should have nothing else to do.
 # `make bench QUICK=--quick` takes a few sizes.

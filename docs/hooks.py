@@ -331,7 +331,7 @@ def changes() -> str:
 
 
 def standings() -> str:
-    """Return the page that lists the kinds of parts, with the leader of each in the shipped results."""
+    """Return the page that lists the kinds of parts, with the leader of each in the records."""
     return "\n\n".join(
         [
             "# Leaderboard",
@@ -343,7 +343,7 @@ def standings() -> str:
 
 
 def standing_page(kind: str) -> str:
-    """Return the page that ranks the registered parts of a kind, from the results that ship."""
+    """Return the page that ranks the registered parts of a kind, from the records."""
     scores, command = shipped(kind), f"engram compare {kind.replace('_', '-')}"
     if scores is None:
         return f"# {in_words(kind)}\n\nNot recorded yet: `{command}` runs the comparison."
@@ -353,7 +353,7 @@ def standing_page(kind: str) -> str:
 
 @cache
 def shipped(kind: str) -> Standing | None:
-    """Return the standing of a kind from the results that ship; None without any."""
+    """Return the standing of a kind from the records; None if they have none of it."""
     is_shipped = any(shipped_row(experiment, task) for experiment, task in tasks_of(kind))
     return standing_of_records(kind) if is_shipped else None
 

@@ -759,6 +759,11 @@ def exported(out: str) -> dict[str, Path]:
     return {path.name: path for path in map(Path, out.splitlines())}
 
 
+def test_methods_that_are_in_the_record_of_their_experiment_need_no_other(capsys):
+    assert cli.run(["record", "agents", "--comparisons"]) == 0
+    assert capsys.readouterr().out == "agents: its own record has all methods\n"
+
+
 def test_a_record_is_reported_where_nothing_ran(capsys, tmp_path):
     runs = tmp_path / "runs"
     assert cli.run(["report", "pattern-completion", "--recorded", "--runs", str(runs)]) == 0

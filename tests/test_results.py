@@ -14,10 +14,12 @@ import pytest
 
 import engram
 from engram.lab.output import record_files
-from engram.lab.output.record_files import answer_in_words, as_text, is_current, record_path
+from engram.lab.output.record_files import Record, answer_in_words, as_text, is_current, record_path, recorded_arms
 from engram.lab.trial.choice import at_ends
+from engram.storage.files import read_json
 from engram.studies.papers import Headline, Paper
 from engram.studies.recording import pictures, tables
+from engram.studies.standings.record_comparisons import with_candidates
 from engram.verdicts import BAD, FILE, Verdict, as_json, cited, index_in
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +32,8 @@ TYPED = re.compile(r"\[[\w./+=-]+:\s+(holds|fails|agrees|is open)\]")
 # Changed since they were recorded: their runs take hours, and come one after another.
 WAITING: set[str] = set()
 UNRECORDED: set[str] = set()
+# Arms of comparisons that run where somebody compares: to be recorded by `engram record --comparisons`.
+UNCOMPARED = {"continual-learners", "cue-reward", "farcuriosity", "learning-rules", "maze", "plastic-language"}
 CURRENT = [name for name in engram.experiments() if name not in WAITING | UNRECORDED]
 
 
@@ -56,6 +60,28 @@ def test_only_what_waits_has_changed_since_it_was_recorded():
         if not all(is_current(name, record) for record in tables.records(name).values())
     }
     assert changed == WAITING, "run `engram record`"
+
+
+def test_records_of_comparisons_have_the_arms_that_the_own_records_lack():
+    waiting = set()
+    for experiment in (engram.registry.get("experiments", name) for name in engram.experiments()):
+        path = tables.path_of(experiment.name, "compare")
+        extended, names = with_candidates(experiment)
+        counts = {of: arms_with_seeds(extended, of) for of in ("laptop", "compare")}
+        if path.exists():
+            assert counts["compare"].keys() == read_json(path, Record)["arms"].keys(), "all of today's settings"
+            assert set(counts["compare"].values()) == {5}
+        assert [arm for arm in counts["compare"] if counts["laptop"].get(arm, 0) >= 5] == []
+        if any(all(of.get(arm, 0) < 5 for of in counts.values()) for arm in names):
+            waiting.add(experiment.name)
+    assert waiting == UNCOMPARED, "run `engram record --comparisons`"
+    assert not any("compare" in of[:2] for of in index_in(tables.RECORDS).judgements)
+
+
+def arms_with_seeds(experiment, record):
+    """The number of seeds of each arm in a record whose settings are today's."""
+    results = recorded_arms(experiment, "laptop", record)
+    return {} if results is None else {arm: len(results.values(arm)) for arm in results.arms}
 
 
 def test_records_are_small():

@@ -15,6 +15,7 @@ from engram.lab.trial.job import prepare
 from engram.lab.trial.trial import trials
 from engram.run_options import RunOptions, read_seconds
 from engram.studies import recording
+from engram.studies.standings import record_comparisons
 
 WRONG = [
     ({"preset": "huge"}, "preset = 'huge': expected one of"),
@@ -70,6 +71,12 @@ def test_a_wrong_option_of_a_record_makes_no_folder(empty, options):
         recording.record(registry.get("experiments", "pattern-completion"), **options)
 
 
+@pytest.mark.parametrize("options", [{"seconds": 0.0}, {"jobs": 0}])
+def test_a_wrong_option_of_a_record_of_comparisons_makes_no_folder(empty, options):
+    with pytest.raises(ValueError, match=r" = .*: expected"):
+        record_comparisons(registry.get("experiments", "pattern-completion"), **options)
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -80,6 +87,10 @@ def test_a_wrong_option_of_a_record_makes_no_folder(empty, options):
         "sweep toy --episodes 1,2 --seeds 0",
         "compare fa --jobs 0",
         "record pattern-completion --at-most 0s",
+        "record pattern-completion --comparisons --preset large",
+        "record pattern-completion --comparisons --release",
+        "record --comparisons",
+        "record align --comparisons",
     ],
 )
 def test_a_wrong_option_of_a_command_makes_no_folder(empty, capsys, words):

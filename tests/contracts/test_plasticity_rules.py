@@ -45,7 +45,7 @@ def test_rule_keeps_its_promises(rule):
     check_rule(rule)
 
 
-# Each registered rule is a baseline of the standings, with its default arguments. These keep the contract all the same.
+# Each registered rule is a baseline of comparisons, with its default arguments. These keep the contract all the same.
 NOT_REGISTERED = {
     "Competitive": "a rule of one layer, whose units compete: it is registered as a synaptic rule",
     "MLPRule": "a form of rules, not a rule: its initial values are random",

@@ -244,6 +244,8 @@ class Record:
     """Names of the experiments."""
     preset: str = "laptop"
     """Size, as for `engram run`."""
+    comparisons: Flag = False
+    """Record, instead, what `engram compare` compares on the tasks of each experiment and its record does not hold."""
     at_most: Seconds = None
     """Time for each experiment, such as 90s, 60m or 2h, after which no analysis starts, and a whole run is stopped."""
     jobs: Count = None

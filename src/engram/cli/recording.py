@@ -16,6 +16,9 @@ def record(command: Record) -> None:
     from engram.studies.recording import pictures, tables
     from engram.studies.recording.index import runs_in, write_index
 
+    if command.comparisons:
+        _record_comparisons(command)
+        return
     folders = set()
     experiments = {each.name: each for each in map(find_experiment, command.names)}
     for experiment in experiments.values():
@@ -36,3 +39,20 @@ def record(command: Record) -> None:
         pictures.write()
     elif not command.names or command.release:
         raise ValueError("no experiment named, and this is no checkout of engram's repository, which has the tables")
+
+
+def _record_comparisons(command: Record) -> None:
+    """Write the records of comparisons of the experiments that are named, which no table shows."""
+    from engram.lab.trial.experiment import find_experiment
+    from engram.studies.standings import record_comparisons
+
+    if command.preset != "laptop" or command.release or not command.names:
+        raise ValueError("comparisons = True: expected names of experiments, and neither another preset nor release")
+    for experiment in map(find_experiment, command.names):
+        with contextlib.redirect_stdout(sys.stderr):
+            path, added = record_comparisons(experiment, jobs=command.jobs, seconds=command.at_most, runs=command.runs)
+        print(
+            f"{experiment.name}: its own record has all methods"
+            if path is None
+            else f"{path}: {len(added)} arms were run"
+        )

@@ -82,6 +82,8 @@ def test_a_preset_called_published_says_where_its_settings_stand():
         replace(known, presets={**said, "published": Preset(1)})
     with pytest.raises(ValueError, match="experiment 'made' lacks the preset laptop"):
         replace(known, presets={"smoke": Preset(1)})
+    with pytest.raises(ValueError, match="presets of experiment 'made' have 'compare': expected another name"):
+        replace(known, presets={**known.presets, "compare": Preset(1)})
     with pytest.raises(TypeError, match="published = True: expected the place of the settings, in words"):
         Preset(1, published=True)
 

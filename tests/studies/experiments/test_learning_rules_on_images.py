@@ -12,7 +12,6 @@ from engram.rules import AlignProp, Backprop
 from engram.studies.experiments import learning_rules_on_images as on_images
 from engram.studies.experiments.learning_rules_on_images import networks, rates, training
 from engram.studies.experiments.learning_rules_on_images.training import Training
-from engram.studies.standings import recorded
 
 SMALL = {"images": "digits", "train_images": 128, "test_images": 100}
 
@@ -168,5 +167,4 @@ def test_every_rule_that_can_is_compared_and_images_are_not_mixed():
     assert set(rates.RULES["residual"]) - {"skips", "fa-in-branches"} <= fitting
     arms = on_images.experiment.arms("laptop")
     assert task.changes("fa") == {"rule": "fa", "rate": arms["fa"].config.rate}, "the record's own trials"
-    assert recorded.checksum("cifar10-jpeg") != recorded.checksum("cifar10")
-    assert recorded.checksum("") == ""
+    assert arms["fa"].config.images == "cifar10-jpeg", "images that were not re-encoded are of other settings"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,14 +17,17 @@ import pytest
 import engram
 from engram import references, registry
 from engram.lab import Task, run
+from engram.lab.output import record_files
+from engram.lab.output.record_files import write_record
 from engram.lab.output.report import script
 from engram.studies.experiments import continual_learners
-from engram.studies.standings import Entry, Standing, arms, comparison, record, recorded, standing_of_records
+from engram.studies.standings import Entry, Standing, arms, comparison, standing_of_records
 from engram.studies.standings.arms import Arms
 from engram.studies.standings.candidate import check_honest
 from engram.studies.standings.kinds import KINDS, tasks_of
 from engram.tasks.data import DataError
 
+record_comparisons = importlib.import_module("engram.studies.standings.record_comparisons")
 OPTIONS = {"preset": "smoke", "jobs": 1, "progress": False}
 RULES = '''
 import torch
@@ -145,9 +150,8 @@ def test_a_kind_stands_by_its_registered_parts(tmp_path):
     assert standing.lines
 
 
-def test_what_ships_is_taken_if_it_is_of_the_same_revision(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorded, "TABLE", tmp_path / "standings.json")
-    recorded.all_records.cache_clear()
+def test_what_is_recorded_is_taken_with_the_same_revision_and_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(record_files, "record_folders", lambda experiment: [tmp_path])
     task, options = "digits, narrow network", {"against": ["backprop", "fa"], "tasks": ["narrow"], "seeds": 1}
     options |= {"runs": tmp_path, **OPTIONS}
     fresh = engram.compare("last-layer", **options).entries[task]
@@ -155,79 +159,101 @@ def test_what_ships_is_taken_if_it_is_of_the_same_revision(tmp_path, monkeypatch
     ((experiment, found),) = [pair for pair in tasks_of("learning_rules") if pair[1].name == task]
     compared = Arms.of(experiment, found, [], ["backprop", "fa"], "smoke")
     results = run(compared.experiment, preset="smoke", arms=["backprop", "fa"], seeds=1, runs=tmp_path, jobs=1)
-    recorded.ship(results, 1, compared.to_ship(fresh))
-    shipped = engram.compare("last-layer", **options).entries[task]
-    assert shipped["fa"].is_recorded
-    assert shipped["fa"].values == pytest.approx(fresh["fa"].values, rel=1e-5)
-    assert shipped["fa"].curve[0] == [0, 1]
+    path = write_record(compared.experiment, results, tmp_path, "compare")
+    recorded = engram.compare("last-layer", **options).entries[task]
+    assert recorded["fa"] == replace(fresh["fa"], is_recorded=True, step_seconds=recorded["fa"].step_seconds)
+    assert recorded["fa"].curve[0] == [0, 1]
     assert not engram.compare("last-layer", fresh=True, **options).entries[task]["fa"].is_recorded
-    recorded.all_records()["learning-rules"]["revision"] = 2
-    assert not engram.compare("last-layer", **options).entries[task]["fa"].is_recorded
-    recorded.ship(results, 1, {})
-    assert recorded.all_records()["learning-rules"]["arms"] == {}, "what was of another revision is gone"
-    recorded.all_records.cache_clear()
+    assert compared.recorded("smoke", 2) == {}, "the record has one seed"
+    assert compared.recorded("laptop", 1) == {}, "the record is of another size"
+    content = json.loads(path.read_text())
+    content["arms"]["fa"]["config"]["epochs"] += 1
+    path.write_text(json.dumps(content))
+    assert list(compared.recorded("smoke", 1)) == ["backprop"]
+    path.write_text(json.dumps({**content, "revision": 2}))
+    assert compared.recorded("smoke", 1) == {}
 
 
-def test_tasks_are_recorded_one_after_another(tmp_path, monkeypatch):
-    monkeypatch.setattr(recorded, "TABLE", tmp_path / "standings.json")
-    recorded.all_records.cache_clear()
+@pytest.fixture
+def small_memories(tmp_path, monkeypatch):
+    """The comparisons of memories in trials of milliseconds, which have no record."""
+    for module in (record_files, record_comparisons):
+        monkeypatch.setattr(module, "record_folders", lambda experiment: [tmp_path])
+    monkeypatch.setattr(record_comparisons, "SEEDS", 2)
+    experiment = registry.get("experiments", "associative-memories")
+    laptop = replace(experiment.presets["laptop"], changes={"cues": 4, "points": 3})
+    presets = {"smoke": experiment.presets["smoke"], "laptop": laptop}
+    return replace(experiment, presets=presets, claims=(), answer="")
+
+
+def test_a_record_of_comparisons_has_what_the_own_record_lacks(small_memories, tmp_path, monkeypatch):
     options = {"jobs": 1, "runs": tmp_path}
-    monkeypatch.setattr(comparison, "run", lambda *given, **more: run(*given, **more, progress=False, cues=4, points=3))
-    monkeypatch.setattr(comparison, "of_record", lambda *given: None)
-    record("associative_memories", 1, tasks=["random patterns"], **options)
-    first = recorded.all_records()["associative-memories"]["arms"]
-    record("associative_memories", 1, tasks=["families"], **options)
-    both = recorded.all_records()["associative-memories"]["arms"]
-    assert set(first) < set(both)
-    assert {name: both[name] for name in first} == first
-    assert {name.partition("-")[0] for name in both} == {"random", "families"}
-    assert all(arm["curve"][0] for arm in both.values())
-    table = json.loads(recorded.TABLE.read_text())
-    del table["associative-memories"]["arms"][(gone := next(iter(first)))]
-    recorded.TABLE.write_text(json.dumps(table))
-    recorded.all_records.cache_clear()
-    record("associative_memories", 2, missing=True, tasks=["random patterns", "families"], **options)
-    assert recorded.all_records()["associative-memories"]["arms"].keys() == both.keys()
-    added = {path.name for path in tmp_path.glob("compare/associative-memories/*-1-*")}
-    assert {name.rpartition("-1-")[0] for name in added} == {gone}
-    recorded.all_records.cache_clear()
-    with pytest.raises(ValueError, match="tasks = 'chess'"):
-        record("associative_memories", 1, tasks=["chess"], **options)
+    extended, names = record_comparisons.with_candidates(small_memories)
+    assert {name.partition("-")[0] for name in names} == {"random", "families", "noise"}
+    path, added = record_comparisons.record_comparisons(small_memories, **options)
+    assert (path, added) == (tmp_path / "associative-memories-compare.json", names)
+    rows = {task.name: Arms.of(small_memories, task, [], None, "laptop") for task in small_memories.tasks}
+    assert all(len(arms.recorded("laptop", 2)) == len(arms.against) for arms in rows.values())
+    whole = json.loads(path.read_text())
+    assert {tuple(arm["seeds"]) for arm in whole["arms"].values()} == {(0, 1)}
+    gone, changed, *others = names
+    stored = {**whole["arms"], changed: {**whole["arms"][changed], "config": {}}}
+    del stored[gone]
+    path.write_text(json.dumps({**whole, "arms": stored}))
+    shutil.rmtree(tmp_path / "compare")
+    assert record_comparisons.record_comparisons(small_memories, **options) == (path, [gone, changed])
+    again = json.loads(path.read_text())
+    assert {name: arm["results"] for name, arm in again["arms"].items()}.keys() == set(names)
+    assert [again["arms"][name]["config"] for name in names] == [whole["arms"][name]["config"] for name in names]
+    assert record_comparisons.record_comparisons(small_memories, **options) == (path, [])
+
+    monkeypatch.setattr(record_comparisons, "run", None)
+    own = run(extended, seeds=2, arms=others, runs=tmp_path / "compare", jobs=1, progress=False)
+    write_record(extended, own, tmp_path)
+    assert record_comparisons.record_comparisons(small_memories, **options) == (path, [])
+    assert list(json.loads(path.read_text())["arms"]) == [gone, changed]
+    assert all(len(arms.recorded("laptop", 2)) == len(arms.against) for arms in rows.values())
+    write_record(extended, run(extended, seeds=2, arms=names, runs=tmp_path / "compare", jobs=1), tmp_path)
+    assert record_comparisons.record_comparisons(small_memories, **options) == (None, [])
+    assert [each.name for each in tmp_path.glob("*-compare.*")] == []
 
 
-def test_arms_of_the_experiment_s_own_record_are_not_run_again(tmp_path, monkeypatch, request):
-    request.addfinalizer(recorded.all_records.cache_clear)
-    shipped = recorded.all_records()["learning-rules-on-images"]["arms"]
-    monkeypatch.setattr(recorded, "TABLE", tmp_path / "standings.json")
-    recorded.all_records.cache_clear()
-    monkeypatch.setattr(comparison, "run", None)
-    record("learning_rules", tasks=["CIFAR"], jobs=1, runs=tmp_path)
-    assert recorded.all_records()["learning-rules-on-images"]["arms"] == shipped
-    assert {len(arm["values"]) for arm in shipped.values()} == {5}
-    assert {arm["data"] for arm in shipped.values()} == {recorded.checksum("cifar10-jpeg")}
-    (experiment, task), *_ = tasks_of("learning_rules")
-    arms_here = Arms.of(experiment, task, [], None, "laptop")
-    assert set(arms_here.recorded_entries(shipped)) >= {"fa", "usf", "backprop"}
-    original = {name: {**arm, "data": recorded.checksum("cifar10")} for name, arm in shipped.items()}
-    assert arms_here.recorded_entries(original) == {}, "images that were not re-encoded are others"
-    assert comparison.of_record(experiment, arms_here, ["fa"], 6) is None
-
-
-def test_an_interrupted_run_ships_nothing(tmp_path, monkeypatch, request):
-    request.addfinalizer(recorded.all_records.cache_clear)
-    monkeypatch.setattr(recorded, "TABLE", tmp_path / "standings.json")
-    recorded.all_records.cache_clear()
-
+def test_an_interrupted_run_records_nothing(small_memories, tmp_path, monkeypatch):
     def stopped(*given, **more):
-        results = run(*given, **more, progress=False, cues=4, points=3)
+        results = run(*given, **more, progress=False)
         first, *others = results.trials
         return replace(results, trials=[replace(first, state="interrupted"), *others])
 
-    monkeypatch.setattr(comparison, "run", stopped)
-    monkeypatch.setattr(comparison, "of_record", lambda *given: None)
-    with pytest.raises(RuntimeError, match=r"associative-memories: .*, seed 0 is interrupted: run it to its end"):
-        record("associative_memories", 1, tasks=["random patterns"], jobs=1, runs=tmp_path)
-    assert not recorded.TABLE.exists()
+    monkeypatch.setattr(record_comparisons, "run", stopped)
+    with pytest.raises(ValueError, match="associative-memories gives no record of preset laptop; not finished: "):
+        record_comparisons.record_comparisons(small_memories, jobs=1, runs=tmp_path)
+    assert not list(tmp_path.glob("*-compare.*"))
+    with pytest.raises(ValueError, match="experiment = 'associative-memories': expected one with tasks"):
+        record_comparisons.record_comparisons(replace(small_memories, tasks=()))
+    monkeypatch.setattr(record_comparisons, "record_folders", lambda experiment: [tmp_path / "none"])
+    with pytest.raises(ValueError, match="no folder `results` above its module"):
+        record_comparisons.record_comparisons(small_memories)
+
+
+def test_arms_of_the_experiment_s_own_record_are_not_run_again(monkeypatch):
+    monkeypatch.setattr(record_comparisons, "run", None)
+    (experiment, task), *_ = tasks_of("learning_rules")
+    assert record_comparisons.record_comparisons(experiment) == (None, [])
+    arms_here = Arms.of(experiment, task, [], None, "laptop")
+    shipped = arms_here.recorded("laptop", 5)
+    assert set(shipped) == set(arms_here.against) >= {"fa", "usf", "backprop"}
+    assert {tuple(entry.values) for entry in shipped.values()} == {(0, 1, 2, 3, 4)}
+    assert arms_here.recorded("laptop", 41) == {}
+
+
+@pytest.mark.parametrize("name", sorted({experiment.name for kind in KINDS for experiment, _ in tasks_of(kind)}))
+def test_an_arm_of_a_candidate_is_called_the_same_on_one_task_as_on_all(name):
+    experiment = registry.get("experiments", name)
+    of_task = [Arms.of(experiment, task, [], None, "laptop") for task in experiment.tasks]
+    extended, names = record_comparisons.with_candidates(experiment)
+    assert names == list(dict.fromkeys(arm for arms in of_task for arm in arms.names.values()))
+    compared = extended.arms("laptop")
+    assert all(compared[arm] == arms.compared[arm] for arms in of_task for arm in arms.names.values())
 
 
 def test_seeds_are_added_only_for_what_is_open(file, tmp_path):
@@ -303,12 +329,11 @@ def test_every_task_has_a_learning_curve(kind, task, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_ships_what_the_current_revisions_give(kind):
-    shipped = {*KINDS[kind].experiments} & {*recorded.all_records()}
-    assert shipped
-    for name in shipped:
-        assert recorded.all_records()[name]["revision"] == registry.get("experiments", name).revision
-    assert {task.name for task in standing_of_records(kind).tasks} == {task.name for _, task in tasks_of(kind)}
+def test_every_kind_has_records(kind):
+    standing = standing_of_records(kind)
+    assert standing.tasks
+    assert {task.name for task in standing.tasks} <= {task.name for _, task in tasks_of(kind)}
+    assert all(entry.is_recorded for row in standing.entries.values() for entry in row.values())
 
 
 WITHOUT_A_TIME = pytest.param("student of a network", marks=pytest.mark.soak)  # as no record has it
@@ -455,9 +480,7 @@ def test_more_seeds_are_not_run_for_a_method_that_failed():
     assert comparison._is_open(standing_of(row | {"mine": entry(0.5, 2.5)}), "mine", "other")
 
 
-def test_what_ships_of_another_revision_is_no_result(monkeypatch):
+def test_what_ships_of_another_revision_is_no_result():
     experiment, task = tasks_of("associative_memories")[0]
     assert comparison.shipped_row(experiment, task)
-    record_of_it = recorded.all_records()[experiment.name]
-    monkeypatch.setitem(record_of_it, "revision", record_of_it["revision"] + 1)
-    assert comparison.shipped_row(experiment, task) == {}, "else `missing=True` runs nothing, and loses it"
+    assert comparison.shipped_row(replace(experiment, revision=experiment.revision + 1), task) == {}

@@ -19,7 +19,7 @@ from typing_extensions import TypedDict
 from engram.lab.output.last_run import JOINED
 from engram.lab.output.record_files import ArmRecord, record_path
 from engram.lab.trial import config as configs
-from engram.lab.trial.experiment import Experiment
+from engram.lab.trial.experiment import COMPARE, Experiment
 from engram.lab.trial.folder import TrialFolder, name_of
 from engram.lab.trial.machine import hardware
 from engram.lab.trial.trial import UNKNOWN, Time, Trial, trials
@@ -95,8 +95,8 @@ def of_runs(trial: Trial, root: Path) -> Time:
 
 def of_record(experiment: Experiment, trial: Trial) -> Time:
     """The mean time of the trials of the same settings in the records that ship with an experiment."""
-    for preset in experiment.presets:
-        path = record_path(experiment, preset)
+    for name in (*experiment.presets, COMPARE):
+        path = record_path(experiment, name)
         record = None if path is None else _read(path, path.stat().st_mtime_ns)
         if record is None or record["revision"] != experiment.revision or trial.arm not in record["arms"]:
             continue

@@ -266,3 +266,18 @@ def merged_environments(environments: Sequence[Mapping[str, Any]]) -> dict[str, 
             different = dict.fromkeys(part for value in values for part in str(value).split(JOINED))
             of_group[name] = values[0] if len(set(values)) == len(different) == 1 else JOINED.join(different)
     return occurring
+
+
+def join(results: Results, more: Results, seeds: int) -> Results:
+    """Results with further trials, in the order of arms and seeds.
+
+    Args:
+        results: The results, with the settings of all arms.
+        more: Trials of other seeds or arms.
+        seeds: Number of seeds of all together.
+    """
+    order = {arm: place for place, arm in enumerate(results.configs)}
+    all_trials = sorted([*results.trials, *more.trials], key=lambda trial: (order[trial.arm], trial.seed))
+    metrics = pl.concat([results.metrics, more.metrics.select(results.metrics.columns)])
+    environment = merged_environments([results.environment, more.environment])
+    return replace(results, trials=all_trials, metrics=metrics, environment=environment, seeds=seeds)

@@ -1,17 +1,20 @@
 """The record of an experiment, by which its published verdicts are judged: a JSON file and its learning curves.
 
 ``NAME-PRESET.json`` holds settings and results; ``NAME-PRESET.parquet``, beside it, the learning curves. The
-same results give the same bytes.
+same results give the same bytes. ``NAME-compare.json`` holds, at laptop size, what ``engram.compare`` compares on the
+tasks of the experiment and the record of laptop size lacks; no claim reads it.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NotRequired
@@ -90,9 +93,45 @@ def recorded(experiment: str | Experiment, preset: str = "laptop") -> Results:
     return from_record(experiment, record, read_curves(path, record))
 
 
-def record_path(experiment: Experiment, preset: str) -> Path | None:
-    """The JSON file of the record of an experiment's preset that ships with it; None if there is none."""
-    paths = (folder / f"{experiment.name}-{preset}.json" for folder in record_folders(experiment))
+def recorded_arms(experiment: Experiment, preset: str, name: str) -> Results | None:
+    """What a record says of the arms that a preset has with the same settings, whatever other arms it holds.
+
+    Args:
+        experiment: The experiment, perhaps with arms of its own for the candidates of a comparison.
+        preset: Name of the preset.
+        name: Name of the record: that of the preset, or ``"compare"``.
+
+    Returns:
+        Their results; None if there is no such record, or it is of another revision or preset.
+
+    Raises:
+        CorruptFileError: A file of the record is missing, truncated or altered.
+    """
+    path = record_path(experiment, name)
+    record = None if path is None else _read_record(path, path.stat().st_mtime_ns)
+    if path is None or record is None or (record["revision"], record["preset"]) != (experiment.revision, preset):
+        return None
+    today = experiment.arms(preset)
+    arms = {arm: stored for arm, stored in record["arms"].items() if arm in today and _has(stored, today[arm].config)}
+    return from_record(experiment, {**record, "arms": arms}, read_curves(path, record))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_record(path: Path, changed: int) -> Record:
+    """A record, which each task of an experiment asks for; ``changed`` is when its file was."""
+    return read_json(path, Record)
+
+
+def _has(stored: ArmRecord, config: Any) -> bool:
+    """Whether an arm was recorded with these settings; those that were added since then have their defaults."""
+    with suppress(ValueError):  # a setting is unknown today, or out of range
+        return bool(configs.from_dict(type(config), _read_value(stored["config"])) == config)
+    return False
+
+
+def record_path(experiment: Experiment, name: str) -> Path | None:
+    """The JSON file of a record that ships with an experiment, named by its preset or "compare"; None without one."""
+    paths = (folder / f"{experiment.name}-{name}.json" for folder in record_folders(experiment))
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -189,19 +228,20 @@ def with_arms_of_today(experiment: Experiment, record: Record) -> Record:
     return {**record, "arms": arms, "seeds": max((len(stored["seeds"]) for stored in arms.values()), default=0)}
 
 
-def write_record(experiment: Experiment, results: Results, folder: Path) -> Path:
+def write_record(experiment: Experiment, results: Results, folder: Path, name: str = "") -> Path:
     """Write the record of a run; each of its two files is written atomically, the JSON file last.
 
     Args:
         experiment: The experiment.
         results: The results of a run of whole trials.
         folder: The folder of records.
+        name: Name of the record (default: that of the preset).
 
     Returns:
         The JSON file.
     """
     record, curves = as_record(experiment, results)
-    path = folder / f"{results.experiment}-{results.preset}.json"
+    path = folder / f"{results.experiment}-{name or results.preset}.json"
     write_atomic(path.with_suffix(".parquet"), curves)
     write_atomic(path, as_text(record).encode())
     return path

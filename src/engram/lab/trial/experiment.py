@@ -36,6 +36,8 @@ OPTIONS = {option.name for option in dataclasses.fields(RunOptions)} | {
     *("experiment", "names", "progress", "changes", "json"),
 }
 """The options of every run, in Python and on the command line, names that no setting, study or arm may have."""
+COMPARE = "compare"
+"""The record that holds the arms of comparisons, ``NAME-compare.json``: a name that no preset may have."""
 _NAME = re.compile(r"[\w+=-][\w.+= -]{0,99}", re.ASCII)
 
 
@@ -163,7 +165,6 @@ class Task:
         costs: The costs to report: for each title, a key of the result.
         step: A function from the settings of an arm to a function that does one step, for timing.
         bits: Measures the task's difficulty: the base-2 logarithm of the bits of inductive bias needed to generalise.
-        data: Name of the data set that it needs, if any; shipped results are of its very files.
         check_requirements: Raises ``DataError`` if the task's data are missing and cannot be fetched; the task is then
             left out.
     """
@@ -186,7 +187,6 @@ class Task:
     costs: Mapping[str, str] = field(default_factory=dict)
     step: Callable[[Any], Callable[[], object]] | None = None
     bits: Callable[[], float] | None = None
-    data: str = ""
     check_requirements: Callable[[], object] = lambda: None
 
     @property
@@ -228,10 +228,10 @@ class Experiment:
 
     Raises:
         TypeError: ``revision`` is not an integer, or ``uses`` is a single string.
-        ValueError: ``revision`` is below 1, a used file does not exist, a preset is missing, a name cannot name a
-            folder or is an option of every run, a preset called published does not say where its settings stand, two
-            arms, claims or quantities have the same name, a preset changes an unknown setting or lists an unknown arm,
-            a claim names an unknown preset or reads an arm that is unknown or that its preset lacks, a quantity reads
+        ValueError: ``revision`` is below 1, a used file does not exist, a preset is missing or is called compare, a
+            name cannot name a folder or is an option of every run, a preset called published does not say where its
+            settings stand, two arms, claims or quantities have the same name, a preset changes an unknown setting or
+            lists an unknown arm, a claim names an unknown preset or reads an arm that is unknown or that its preset lacks, a quantity reads
             an unknown arm, or the answer cites an unknown claim or the verdict of a quantity.
     """
 
@@ -261,6 +261,9 @@ class Experiment:
         missing_presets = {"smoke", "laptop"} - set(self.presets)
         if missing_presets:
             raise ValueError(f"experiment {self.name!r} lacks the preset {', '.join(sorted(missing_presets))}")
+        if COMPARE in self.presets:
+            expected = "another name: the record of what engram.compare compares is called so"
+            raise ValueError(f"presets of experiment {self.name!r} have {COMPARE!r}: expected {expected}")
         if "published" in self.presets and not self.presets["published"].published:
             expected = "where its settings stand in the paper or in the authors' code; if one does not, call it large"
             raise ValueError(f"published = '' in preset 'published' of experiment {self.name!r}: expected {expected}")

@@ -21,12 +21,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from engram.lab.engine.console import progress_console
 from engram.lab.engine.laboratory import perform_jobs
 from engram.lab.engine.stop import end, stop_file, stoppable
-from engram.lab.output.last_run import merged_environments, note_of, read_back, write_note
+from engram.lab.output.last_run import join, note_of, read_back, write_note
 from engram.lab.output.record_files import as_record, from_record, rounded
 from engram.lab.output.results import SHOWN, Results
 from engram.lab.trial.experiment import Experiment
@@ -87,7 +85,7 @@ def extended(
             is_checked = True
         for seeds_of_look, arms_of_look in missing.items():
             more = performed(experiment, results, arms_of_look, seeds_of_look, **where)
-            results = joined(results, more, max(results.seeds, look))
+            results = join(results, more, max(results.seeds, look))
     return results
 
 
@@ -104,7 +102,7 @@ def with_all_arms(experiment: Experiment, results: Results, *, workers: int, run
         check_numbers(experiment, results, performed(experiment, results, earlier, range(1), **where))
     seeds = results.looks[0] if results.looks else results.seeds
     more = performed(experiment, results, lacking, range(seeds), **where)
-    return from_record(experiment, *as_record(experiment, joined(results, more, max(results.seeds, seeds))))
+    return from_record(experiment, *as_record(experiment, join(results, more, max(results.seeds, seeds))))
 
 
 def looks_of(results: Results, experiment: Experiment) -> Sequence[int]:
@@ -134,15 +132,6 @@ def performed(
     if states := [f"{trial.arm}, {trial.seed}" for trial in again.trials if trial.state != "finished"]:
         raise ValueError(f"{experiment.name}: not finished: {'; '.join(states[:8])}")
     return again
-
-
-def joined(results: Results, more: Results, seeds: int) -> Results:
-    """A record with the trials of further seeds of some arms, in the order of arms and seeds."""
-    order = {arm: place for place, arm in enumerate(results.configs)}
-    all_trials = sorted([*results.trials, *more.trials], key=lambda trial: (order[trial.arm], trial.seed))
-    metrics = pl.concat([results.metrics, more.metrics.select(results.metrics.columns)])
-    environment = merged_environments([results.environment, more.environment])
-    return replace(results, trials=all_trials, metrics=metrics, environment=environment, seeds=seeds)
 
 
 def check_numbers(experiment: Experiment, results: Results, again: Results) -> None:

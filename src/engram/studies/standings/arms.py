@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+import polars as pl
 
 from engram import checks, registry
 from engram.lab.engine.laboratory import run
 from engram.lab.engine.times import timed
+from engram.lab.output.record_files import recorded_arms
 from engram.lab.output.results import Results, TrialResult
 from engram.lab.trial.choice import at_ends
-from engram.lab.trial.experiment import Arm, Changes, Experiment, Study, Task
+from engram.lab.trial.experiment import COMPARE, Arm, Changes, Experiment, Study, Task
+from engram.lab.trial.metrics import over_seeds, windows
 from engram.lab.trial.trial import trials
 from engram.storage.files import runs_folder
-from engram.studies.standings import recorded
 from engram.studies.standings.candidate import Candidate, name_at
 from engram.studies.standings.scores import Entry
 from engram.studies.standings.timing import seconds_per_step
@@ -29,6 +30,8 @@ from engram.studies.standings.timing import seconds_per_step
 SLOW = 10.0  # a candidate may take at most this many times as long as the others
 STARTING = 60.0  # further seconds allowed for imports and compilation
 ROUNDS = 5  # rounds of timing
+SEEDS = 5  # unless another number is asked for, and of what is recorded
+CURVE_POINTS = 20
 UNFIT = "does not fit"
 
 
@@ -96,67 +99,37 @@ class Arms:
         """The candidates that were not asked about."""
         return [candidate for candidate in self.names if candidate not in self.own]
 
-    def recorded(self, preset: str, console: Console) -> dict[str, Entry]:
-        """The shipped results of the candidates that were not asked about, if they are of the experiment's revision.
+    def recorded(self, preset: str, count: int) -> dict[str, Entry]:
+        """The results of the candidates that were not asked about, as far as the experiment's records have them.
 
         Args:
             preset: The size.
-            console: Where to say how many candidates have no such results.
+            count: Number of seeds: the first of those in the records, which may have more of an arm.
         """
-        arms, reason = recorded.read(self.experiment, preset)
-        entries = self.recorded_entries(arms)
-        num = len(self.against) - len(entries)
-        if num:
-            why = "they are not in the record" if arms else reason
-            message = f"{self.task.name}: {num} of {len(self.against)} registered methods are run here ({why})"
-            console.print(f"[dim]{escape(message)}[/]", highlight=False, soft_wrap=True)
-        return entries
-
-    def to_ship(self, row: Mapping[str, Entry]) -> dict[str, recorded.RecordedArm]:
-        """The results to ship of the candidates that were not asked about, as far as there are any."""
-        return {
-            self.names[candidate]: {
-                "config": recorded.digest(self.compared[self.names[candidate]]),
-                "values": [float(f"{value:.6g}") for value in row[candidate].values.values()],
-                "costs": {title: float(f"{cost:.4g}") for title, cost in row[candidate].costs.items()},
-                "curve": row[candidate].curve,
-                **({"data": recorded.checksum(self.task.data)} if self.task.data else {}),
-                **({"operators": list(row[candidate].operators.values())} if row[candidate].operators else {}),
-            }
-            for candidate in self.against
-            if candidate in row and not row[candidate].note
-        }
-
-    def recorded_entries(self, arms: Mapping[str, recorded.RecordedArm]) -> dict[str, Entry]:
-        """The recorded results of the candidates that were not asked about, if settings and data are the same here."""
-        entries = {}
-        for candidate in self.against:
-            stored = arms.get(self.names[candidate])
-            if stored is None or stored["config"] != recorded.digest(self.compared[self.names[candidate]]):
+        entries: dict[str, Entry] = {}
+        for name in (preset, COMPARE):
+            results = recorded_arms(self.experiment, preset, name)
+            if results is None:
                 continue
-            if stored.get("data", "") != recorded.checksum(self.task.data):
-                continue  # re-encoded images, say, are no others
-            values = dict(enumerate(stored["values"]))
-            operators = dict(enumerate(stored.get("operators", [])))
-            entries[candidate] = Entry(values, stored["costs"], stored["curve"], is_recorded=True, operators=operators)
+            first_seeds = replace(results, trials=[trial for trial in results.trials if trial.seed < count])
+            stored = Counter(trial.arm for trial in first_seeds.trials)
+            for candidate in self.against:
+                if candidate not in entries and stored[self.names[candidate]] == count:
+                    entries[candidate] = replace(self.entry(first_seeds, candidate), is_recorded=True)
         return entries
 
     def performed(
         self, against: Sequence[str], count: int, shipped: Mapping[str, Entry], options: Mapping[str, Any]
     ) -> dict[str, Entry]:
-        """Run the candidates asked about, and those without shipped results among the others; return all results.
+        """Run the candidates asked about, and those without recorded results among the others; return all results.
 
         Args:
             against: The other candidates to compare with.
             count: Number of seeds.
-            shipped: The shipped results of the others.
+            shipped: The recorded results of the others, of as many seeds.
             options: Further arguments of ``run``.
         """
-        entries = {
-            name: replace(shipped[name], values={seed: shipped[name].values[seed] for seed in range(count)})
-            for name in against
-            if name in shipped and len(shipped[name].values) >= count
-        }
+        entries = {name: shipped[name] for name in against if name in shipped}
         unknown = [name for name in against if name not in entries]
         if unknown:
             entries |= self._run(unknown, count, None, options)
@@ -214,7 +187,7 @@ class Arms:
         if not note and not all(map(math.isfinite, values.values())):
             note = "is not finite"
         caveats = tuple(at_ends({arm: results.choices[arm]}).get(arm, ()))
-        curve = recorded.curve(results, arm, task.curve or task.measure)
+        curve = curve_of(results, arm, task.curve or task.measure)
         operators = {trial.seed: trial.result[key] for trial in trials if (key := task.operator) in trial.result}
         return Entry(values, costs, curve, note, caveats, operators=operators)
 
@@ -233,6 +206,22 @@ class Arms:
             return {}
         steps = {candidate: step_of(self.compared[self.names[candidate]].config) for candidate in candidates}
         return seconds_per_step(steps, rounds)
+
+
+def curve_of(results: Results, arm: str, metric: str) -> tuple[list[float], list[float]]:
+    """A learning curve: at most 20 steps, and the means of a metric over seeds at these steps.
+
+    Args:
+        results: The run.
+        arm: The arm.
+        metric: Name of the logged metric; the curve is empty if it was not logged.
+    """
+    seeds = [trial.seed for trial in results.trials if trial.arm == arm]
+    rows = results.metrics.filter(pl.col("arm") == arm, pl.col("metric") == metric, pl.col("seed").is_in(seeds))
+    if rows.is_empty():
+        return [], []
+    means = over_seeds(windows(rows, CURVE_POINTS), CURVE_POINTS)
+    return means["step"].cast(float).to_list(), [float(f"{value:.5g}") for value in means["mean"]]
 
 
 def _with_arms(experiment: Experiment, study: str, arms: Mapping[str, Changes], preset: str) -> Experiment:

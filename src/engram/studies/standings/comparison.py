@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from rich.console import Console
 from rich.markup import escape
 
-from engram import checks, references, registry
+from engram import references, registry
 from engram.lab.claims.inference import CONFIDENCE, errors_at
 from engram.lab.engine.console import progress_console
-from engram.lab.engine.laboratory import run
-from engram.lab.output.record_files import recorded as shipped_results
-from engram.lab.output.results import Results
 from engram.lab.trial.experiment import Experiment, Task
 from engram.run_options import RunOptions
 from engram.storage.files import runs_folder
-from engram.studies.standings import recorded
-from engram.studies.standings.arms import Arms
+from engram.studies.standings.arms import SEEDS, Arms
 from engram.studies.standings.candidate import Candidate, find_candidate, name_at
 from engram.studies.standings.kinds import KINDS, check_contract, kind_of, tasks_of
 from engram.studies.standings.scores import Entry, Scores
@@ -37,7 +31,7 @@ def compare(
     kind: str = "",
     against: Sequence[str] | None = None,
     tasks: Sequence[str] | None = None,
-    seeds: int = 5,
+    seeds: int = SEEDS,
     until_decided: bool = False,
     fresh: bool = False,
     preset: str = "laptop",
@@ -109,18 +103,19 @@ def compare(
             console.print(f"[yellow]{escape(_left_out(task.name, error))}[/]", highlight=False, soft_wrap=True)
             continue
         arms = Arms.of(experiment, task, own, against, preset)
+        looks = list(experiment.presets[preset].looks) if until_decided else [seeds]
         if own and not {each.name for each in own} & arms.names.keys():  # nothing is trained where none of them fits
-            shipped = {} if fresh else arms.recorded(preset, Console(quiet=True))
-            entries[task.name] = {**arms.refused, **shipped}
+            entries[task.name] = {**arms.refused, **({} if fresh else arms.recorded(preset, looks[0]))}
             done.append(task)
             console.print(_line(Standing(kind, names, (task,), entries)), highlight=False, soft_wrap=True)
             continue
-        looks = list(experiment.presets[preset].looks) if until_decided else [seeds]
-        shipped = {} if fresh else arms.recorded(preset, console)
         still_open = arms.against
         row: dict[str, Entry] = dict(arms.refused)
         for look, count in enumerate(looks):
             confidence[task.name] = 1 - errors_at(len(looks))[look] if until_decided else CONFIDENCE
+            shipped = {} if fresh else arms.recorded(preset, count)
+            if not (fresh or look):
+                _say_unrecorded(arms, shipped, console)
             row |= arms.performed(still_open, count, shipped, options)
             standing = Standing(kind, names, (task,), {task.name: row}, confidence)
             still_open = [other for other in still_open if any(_is_open(standing, name, other) for name in names)]
@@ -136,97 +131,31 @@ def compare(
     return Standing(kind, names, tuple(done), entries, confidence, tuple(broken), left_out, about)
 
 
-def record(
-    kind: str,
-    seeds: int = 5,
-    *,
-    tasks: Sequence[str] | None = None,
-    missing: bool = False,
-    jobs: int | None = None,
-    runs: str | Path | None = None,
-) -> None:
-    """Run all registered candidates of a kind, and add their results to the file that ships with engram.
-
-    Each task is added as soon as it is complete, and replaces its older results, so tasks can be recorded one after
-    another. Results of other tasks stay if they are of the experiment's current revision. Candidates whose trials are
-    in the record of the experiment itself, with these seeds, are not run again.
-
-    Args:
-        kind: One of ``KINDS``.
-        seeds: Number of seeds.
-        tasks: Only tasks whose name contains one of these, or whose experiment has such a name (default: all).
-        missing: Run only the candidates without shipped results.
-        jobs: Number of trials at once (default: as many as fit on the cores).
-        runs: Folder of all runs (default: ``ENGRAM_RUNS``, else ``runs``).
-
-    Raises:
-        ValueError: The kind is unknown, ``seeds`` is below 1, or ``tasks`` is empty or has a name that fits none.
-        RuntimeError: A trial is not finished; the results of its task are not added.
-    """
-    options: dict[str, Any] = {"preset": "laptop", "jobs": jobs, "runs": runs_folder(runs) / "compare"}
-    checks.size("seeds", seeds)
-    _check_names("tasks", tasks)
-    for experiment, task in _chosen(tasks_of(kind), tasks):
-        arms = Arms.of(experiment, task, [], None, "laptop")
-        known = shipped_row(experiment, task) if missing else {}
-        candidates = [candidate for candidate in arms.against if candidate not in known]
-        if not candidates:
-            continue
-        names = [arms.names[candidate] for candidate in candidates]
-        results = of_record(experiment, arms, names, seeds)
-        if results is None:
-            results = run(arms.experiment, seeds=seeds, arms=names, **options)
-        row = {candidate: arms.entry(results, candidate) for candidate in candidates}
-        recorded.ship(results, experiment.revision, arms.to_ship(row))
-
-
-def of_record(experiment: Experiment, arms: Arms, names: Sequence[str], seeds: int) -> Results | None:
-    """The results of some arms in the experiment's own record, of the first seeds; None unless it has them all.
-
-    Args:
-        experiment: The experiment.
-        arms: The arms of a task.
-        names: Some of them.
-        seeds: Number of seeds.
-    """
-    try:
-        results = shipped_results(experiment)
-    except ValueError:  # there is none, or the experiment has changed since
-        return None
-    trials = [trial for trial in results.trials if trial.arm in names and trial.seed < seeds]
-    is_whole = len(trials) == seeds * len(names) and all(trial.state == "finished" for trial in trials)
-    if not is_whole or any(results.configs[name] != arms.compared[name].config for name in names):
-        return None
-    metrics = results.metrics.filter(pl.col("arm").is_in(list(names)) & (pl.col("seed") < seeds))
-    return replace(results, trials=trials, metrics=metrics)
-
-
 def standing_of_records(kind: str) -> Standing:
-    """The standing of a kind's registered candidates from the results that ship with engram, without running anything.
+    """The standing of a kind's registered candidates from the records that ship with engram, without running anything.
 
     Args:
         kind: One of ``KINDS``.
 
     Raises:
-        ValueError: The kind is unknown, or has no shipped results.
+        ValueError: The kind is unknown, or no record has results of it.
     """
     rows = [(task, row) for experiment, task in tasks_of(kind) if (row := shipped_row(experiment, task))]
     if not rows:
-        raise ValueError(f"kind = {kind!r}: engram ships no results of this kind")
+        raise ValueError(f"kind = {kind!r}: no record has results of this kind")
     return Standing(kind, (), tuple(task for task, _ in rows), {task.name: row for task, row in rows})
 
 
 def shipped_row(experiment: Experiment, task: Task) -> dict[str, Entry]:
-    """The results of registered candidates on a task that ship with engram, by candidate.
+    """The results of registered candidates on a task in the records of its experiment, by candidate.
 
-    They are none if they are of another revision of the experiment.
+    There are none if the records are of another revision of the experiment.
 
     Args:
         experiment: The experiment.
         task: A task of it.
     """
-    arms, _ = recorded.read(experiment, "laptop")
-    return Arms.of(experiment, task, [], None, "laptop").recorded_entries(arms) if arms else {}
+    return Arms.of(experiment, task, [], None, "laptop").recorded("laptop", SEEDS)
 
 
 def _found(candidate: Any, more: Sequence[Any], kind: str, until_decided: bool) -> tuple[str, list[Candidate]]:
@@ -317,6 +246,12 @@ def _refuse_namesakes(own: Sequence[str], against: Sequence[str], baselines: Col
                 culprit = place if argument else own[0]
                 message = f"another method is called {name_at(place)!r} too; rename one"
                 raise ValueError(f"{argument or 'candidate'} = {culprit!r}: {message}")
+
+
+def _say_unrecorded(arms: Arms, shipped: Mapping[str, Entry], console: Console) -> None:
+    if num := len(arms.against) - len(shipped):
+        message = f"{arms.task.name}: {num} of {len(arms.against)} registered methods are run here (not in the record)"
+        console.print(f"[dim]{escape(message)}[/]", highlight=False, soft_wrap=True)
 
 
 def _line(scores: Scores) -> str:

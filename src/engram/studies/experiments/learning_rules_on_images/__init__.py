@@ -239,7 +239,6 @@ tasks = [
         trivial="last-layer",
         costs={"KiB beyond a forward pass": "extra_kib", "mean cosine to the gradient": "mean_cosine"},
         step=training.step_of,
-        data="cifar10-jpeg",
         check_requirements=lambda: fetch("cifar10-jpeg"),
     ),
 ]
