@@ -20,7 +20,7 @@ from engram.agents import (
     TabularQSS,
     TransitionBatch,
 )
-from engram.agents.running_scale import RunningScale
+from engram.agents.episodic_control import RunningScale
 from engram.continual import MAS, TaskData
 from engram.continual.reservoir import Reservoir
 from engram.generative.design import AdaLead, CbAS, HillClimb

@@ -19,8 +19,8 @@ from engram.agents import (
     n_step_returns,
     play_episode,
 )
+from engram.agents.episodic_control import RunningScale
 from engram.agents.exploration import greedy
-from engram.agents.running_scale import RunningScale
 from engram.memory import DND, KeyValueMemory
 from engram.memory.episodic.policies import LRU, DynamicKMeans
 from engram.nn import RandomProjection, pixel_encoder, vector_encoder

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engram.agents import MFEC, RND, CuriousActorCritic, HashCounts
-from engram.agents.running_moments import RunningMoments
+from engram.agents.rnd import RunningMoments
 from engram.memory import KeyValueMemory
 
 

@@ -12,7 +12,7 @@ from engram.agents import D3G, MFEC, RND, TD3
 from engram.agents.a2c import sample_actions
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.replay import ReplayBuffer
-from engram.agents.running_moments import RunningMoments
+from engram.agents.rnd import RunningMoments
 from engram.memory import KeyValueMemory, OnlineKMeans
 from engram.memory.episodic import policies
 from engram.tasks.environments.atari import EpisodicLife

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from engram.agents import RND, IntrinsicReward
-from engram.agents.running_moments import RunningMoments
+from engram.agents.rnd import RunningMoments
 
 
 def seeded(seed=0):

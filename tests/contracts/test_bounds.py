@@ -27,7 +27,7 @@ from engram.agents import (
 )
 from engram.agents.action_vectors import ActionVectors
 from engram.agents.reference import BanditAgent, BayesFilterAgent
-from engram.agents.running_moments import RunningMoments
+from engram.agents.rnd import RunningMoments
 from engram.continual import (
     EWC,
     MAS,

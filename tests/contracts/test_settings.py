@@ -6,7 +6,7 @@ import pytest
 
 from engram import agents, continual, meta, optim
 from engram.agents import from_spaces
-from engram.agents.running_moments import RunningMoments
+from engram.agents.rnd import RunningMoments
 from engram.agents.tabular import Tabular
 from engram.continual import anml
 from engram.learned import blur, updates

@@ -31,7 +31,7 @@ from engram.verify import (
 from engram.verify import branch_inputs as branching
 from engram.verify.answer import Runtime, counterexample_text
 from engram.verify.bounds import relax
-from engram.verify.combined_rows import raised_multipliers
+from engram.verify.branch_inputs import raised_multipliers
 from engram.verify.dual import dual_bound
 from engram.verify.onnx import as_onnx
 from engram.verify.specification import Domain, clauses

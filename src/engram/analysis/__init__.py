@@ -55,11 +55,12 @@ from engram.analysis.lifetime import cumulative_regret, normalized_return, stay_
 from engram.analysis.recordings import NWBSession, read_nwb, split_trials
 from engram.analysis.similarity.choose_delays import DelayChoice, choose_delays
 from engram.analysis.similarity.delay_embedding import delay_embedding
-from engram.analysis.similarity.dsa import DSA
+from engram.analysis.similarity.dsa import DSA, split_half_floor, trial_permutation_test
 from engram.analysis.similarity.hankel_dmd import HankelDMD, departure_from_normality
 from engram.analysis.similarity.hidden_states import HiddenStates
 from engram.analysis.similarity.input_dsa import DrivenDistance, DrivenOperators, driven_distance, fit_driven
 from engram.analysis.similarity.linear_cka import linear_cka
+from engram.analysis.similarity.measure import pairwise
 from engram.analysis.similarity.operator_distance import (
     Alignment,
     OperatorComparison,
@@ -69,13 +70,10 @@ from engram.analysis.similarity.operator_distance import (
     operator_distance,
     operator_distances,
 )
-from engram.analysis.similarity.pairwise import pairwise
 from engram.analysis.similarity.permutation_test import PermutationTest, permutation_test, silhouette
 from engram.analysis.similarity.procrustes_angle import procrustes_angle
 from engram.analysis.similarity.rsa import rsa
 from engram.analysis.similarity.spectral_distance import spectral_distance
-from engram.analysis.similarity.split_half_floor import split_half_floor
-from engram.analysis.similarity.trial_permutation_test import trial_permutation_test
 from engram.analysis.weight_alignment import alignment_by_layer, predicted_change, shuffled_control
 from engram.nn.representation_distance import gram_distance, nmse
 

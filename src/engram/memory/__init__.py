@@ -18,18 +18,14 @@ from engram.memory.dictionary.step import DictionaryStep, noodl_step
 from engram.memory.episodic.dnd import DND
 from engram.memory.episodic.faiss_search import FaissSearch
 from engram.memory.episodic.key_value_memory import KeyValueMemory, Recall, Written
-from engram.memory.expander.array_graph import array_graph
-from engram.memory.expander.associative_store import AssociativeStore, StoreRecall
+from engram.memory.expander.associative_store import AssociativeStore, StoreRecall, sign_labels
 from engram.memory.expander.belief_propagation import BeliefResult, belief_propagation
 from engram.memory.expander.bipartite_graph import BipartiteGraph
 from engram.memory.expander.bit_flipping import bit_flip_decode, gallager_b_decode
 from engram.memory.expander.expander_memory import ExpanderMemory, LearnResult, RecallResult
-from engram.memory.expander.hamming_blocks import hamming74_blocks
-from engram.memory.expander.local_graph import local_graph
-from engram.memory.expander.random_regular import random_regular
+from engram.memory.expander.graphs import array_graph, hamming74_blocks, local_graph, random_regular
 from engram.memory.expander.recovery import corrupted, recovery_rate
 from engram.memory.expander.scaffold import Scaffold, ScaffoldRecall
-from engram.memory.expander.sign_labels import sign_labels
 from engram.memory.fragments import Decision, FragmentAndRecall, LongTermStore, SurprisalMonitor
 from engram.memory.hopfield.attention import AttentionMemory
 from engram.memory.hopfield.dense import DenseHopfield

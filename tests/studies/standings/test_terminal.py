@@ -8,7 +8,7 @@ import pytest
 
 from engram import cli
 from engram.studies.experiments import continual_learners
-from engram.studies.standings import Entry, Standing, standing_of_records
+from engram.studies.standings import standing_of_records
 from engram.tasks.data import DataError
 
 FORGETFUL = '''

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from engram import checks
-from engram.analysis.similarity.pairwise import pairwise
 from engram.analysis.similarity.trials import Data, Recording, as_trials
 
 Change = Literal["shift", "scale", "rotation"]
@@ -134,3 +134,19 @@ def as_measure(part: Any) -> SimilarityMeasure:
     if isinstance(measure, type) or not callable(measure):
         raise TypeError(f"part = {part!r}: expected a SimilarityMeasure, or a function of the trials of two systems")
     return FunctionMeasure(measure)
+
+
+def pairwise(
+    systems: Sequence[Any] | Shaped[np.ndarray, "systems ..."], distance: Callable[[Any, Any], float]
+) -> Float[np.ndarray, "systems systems"]:
+    """The matrix of a symmetric distance, such as ``procrustes_angle``, between all systems, 0 on its diagonal.
+
+    Examples:
+        >>> pairwise([1.0, 4.0, 6.0], lambda a, b: abs(a - b))[0]
+        array([0., 3., 5.])
+    """
+    checks.arguments()
+    distances = np.zeros((len(systems), len(systems)))
+    for i, j in combinations(range(len(systems)), 2):
+        distances[i, j] = distances[j, i] = distance(systems[i], systems[j])
+    return distances

@@ -24,10 +24,9 @@ from engram.generative.design.landscapes import (
     mutants_of,
 )
 from engram.generative.design.measures import Fitness, diversity, edits_to, fitness, novelty, split
-from engram.generative.design.neighbours import Neighbours, hamming_neighbours
 from engram.generative.design.seq_cnn import FirstOrder, SeqCNN, differentiated, optimizer_of, train_epoch
 from engram.generative.design.sequences import AMINO_ACIDS, Measurements, decode, encode, measurements
-from engram.generative.design.smoother import GraphLabelSmoother
+from engram.generative.design.smoother import GraphLabelSmoother, Neighbours, hamming_neighbours
 
 __all__ = [
     "AMINO_ACIDS",

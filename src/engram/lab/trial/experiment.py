@@ -231,8 +231,8 @@ class Experiment:
         ValueError: ``revision`` is below 1, a used file does not exist, a preset is missing or is called compare, a
             name cannot name a folder or is an option of every run, a preset called published does not say where its
             settings stand, two arms, claims or quantities have the same name, a preset changes an unknown setting or
-            lists an unknown arm, a claim names an unknown preset or reads an arm that is unknown or that its preset lacks, a quantity reads
-            an unknown arm, or the answer cites an unknown claim or the verdict of a quantity.
+            lists an unknown arm, a claim names an unknown preset or reads an arm that is unknown or that its preset
+            lacks, a quantity reads an unknown arm, or the answer cites an unknown claim or the verdict of a quantity.
     """
 
     name: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +13,12 @@ from engram.learned.inference.fitting import Fit, intervals
 from engram.learned.inference.model import Model
 from engram.learned.inference.selection import AMBIGUOUS, NEARBY, Selection
 
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
 HALVINGS = 60
+SHOWN = 30
+DARK, LIGHT = "#0072B2", "#56B4E9"  # of Okabe and Ito's colours, which colour-blind readers can distinguish
 
 
 class Rival(NamedTuple):
@@ -161,3 +166,35 @@ def rivals_of(selection: Selection | None, confidence: float) -> Rivals:
 def by_name(names: Sequence[str], ends: Float[np.ndarray, "part 2"]) -> dict[str, tuple[float, float]]:
     """Intervals by the name of their coefficient."""
     return {name: (low, high) for name, (low, high) in zip(names, ends.tolist(), strict=True)}
+
+
+def rivals_figure(rivals: Sequence[Rival], criterion: str) -> Figure:
+    """The rules by their criterion over that of the best, with their weights; those within two units are dark.
+
+    Args:
+        rivals: The rules, the best first.
+        criterion: The name of the criterion.
+    """
+    import plotly.graph_objects as go
+
+    shown = rivals[:SHOWN]
+    behind = np.array([each.criterion - rivals[0].criterion for each in shown])
+    names = [" + ".join(each.coefficients) or "no change" for each in shown]
+    plot = go.Figure(
+        layout={
+            "title": f"{len(rivals)} rules within {NEARBY:g} units of the smallest {criterion.upper()}",
+            "xaxis_title": f"{criterion.upper()} above the smallest",
+            "yaxis": {"autorange": "reversed", "automargin": True},
+        }
+    )
+    plot.add_scatter(
+        x=behind,
+        y=names,
+        mode="markers+text",
+        text=[f"{each.weight:.2f}" for each in shown],
+        textposition="middle right",
+        marker={"size": 12, "color": np.where(behind <= AMBIGUOUS, DARK, LIGHT).tolist()},
+        hovertext=["<br>".join(f"{name} {theta:.3f}" for name, theta in each.coefficients.items()) for each in shown],
+        name="weight",
+    )
+    return plot.add_vline(AMBIGUOUS, line_dash="dot", annotation_text="no preference to the left")

@@ -19,21 +19,18 @@ from engram import checks
 from engram.learned.inference import simulation
 from engram.learned.inference.advice_on_rivals import lines_on_rivals
 from engram.learned.inference.architecture import Architecture, architecture
-from engram.learned.inference.averaging import by_name, rivals_of
+from engram.learned.inference.averaging import by_name, rivals_figure, rivals_of
 from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, groups_of_sessions
 from engram.learned.inference.equal_rules import EqualRule, farthest_equal_rule
 from engram.learned.inference.feed_forward import NONLINEARITIES
 from engram.learned.inference.firmer import advice, alike_of
-from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted, intervals
+from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted, intervals, recorded, whole
+from engram.learned.inference.fitting import known as known_weights
 from engram.learned.inference.identifiability import curvature, dependent_terms
 from engram.learned.inference.losses import Bernoulli
 from engram.learned.inference.misfit import advice_on_misfit, bent, is_misfit
-from engram.learned.inference.model import Model, has_terms
-from engram.learned.inference.recorded import known as known_weights
-from engram.learned.inference.recorded import recorded, whole
+from engram.learned.inference.model import Model, has_terms, run_sessions
 from engram.learned.inference.rivals import Lead, lead, log_likelihoods
-from engram.learned.inference.rivals_figure import rivals_figure
-from engram.learned.inference.runs import run_sessions
 from engram.learned.inference.search import CONFIDENCE, LIKE_THE_BEST, Search, agreed, scale_of
 from engram.learned.inference.selection import Selection, price_of_term, select_again
 from engram.learned.inference.series import Part, series_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeGuard, runtime_checkable
 
@@ -10,6 +11,7 @@ from jaxtyping import Float, Int
 
 from engram.learned.inference.feed_forward import Path, Rows
 from engram.learned.inference.series import Powers, Series
+from engram.learned.inference.sessions import Sessions
 from engram.plasticity import PlasticityRule
 
 
@@ -58,3 +60,42 @@ class TermsModel(Model, Protocol):
 def has_terms(model: Model) -> TypeGuard[TermsModel]:
     """Whether the rule of a model is a series."""
     return isinstance(getattr(model, "series", None), Series)
+
+
+def run_sessions(
+    model: Model,
+    theta: Float[np.ndarray, " part"],
+    sessions: Sessions,
+    initial: Float[np.ndarray, "session unit input"],
+    outputs: int,
+    *,
+    keep_weights: bool = False,
+) -> list[Path]:
+    """A run of all units of each session; NaN where it diverges.
+
+    Args:
+        model: The rule and the network.
+        theta: Coefficients.
+        sessions: Inputs, signals and changes.
+        initial: First weights, NaN of units that are not known.
+        outputs: Number of predictions at each step: of all units, or 1 of choices.
+        keep_weights: Whether the weights of every step are returned too.
+
+    Warns:
+        RuntimeWarning: A run diverges.
+    """
+    paths = []
+    for k, start in enumerate(initial):
+        parts = sessions.inputs[k : k + 1], sessions.signal[k : k + 1], sessions.changes[k : k + 1]
+        rows = Rows(*parts, np.zeros(len(start), int), np.arange(len(start)), np.nan_to_num(start))
+        path = model.run(theta, rows, keep_weights=keep_weights)
+        steps = rows.inputs.shape[1]
+        if path is None:
+            warnings.warn(f"inputs[{k}]: the fitted rule diverges", RuntimeWarning, stacklevel=4)
+            weights = np.full((keep_weights * (steps + 1), *start.shape), np.nan)
+            path = Path(np.full((outputs, steps), np.nan), weights)
+        unknown = np.isnan(start).any(axis=1)
+        if unknown.any():
+            path.activity[unknown], path.weights[:, unknown] = np.nan, np.nan
+        paths.append(path)
+    return paths

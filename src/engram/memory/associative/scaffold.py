@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engram.memory.associative.contract import AssociativeMemory, patterns_of
 from engram.memory.expander.expander_memory import ExpanderMemory
-from engram.memory.expander.random_regular import random_regular
+from engram.memory.expander.graphs import random_regular
 from engram.memory.expander.scaffold import Scaffold
 
 Z, R = 5, 6  # constraints per node of the scaffold, nodes per constraint

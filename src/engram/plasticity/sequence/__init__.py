@@ -1,12 +1,11 @@
 """Memories in a sequence: a matrix of fast weights that Hebb's rule, the delta rule and their kin write."""
 
-from engram.plasticity.sequence.decayed_write import DecayedWrite
 from engram.plasticity.sequence.delta_write import DeltaWrite
 from engram.plasticity.sequence.gated_delta_write import GatedDeltaWrite
 from engram.plasticity.sequence.gradient_write import GradientWrite
-from engram.plasticity.sequence.hebbian_write import HebbianWrite
 from engram.plasticity.sequence.layer import FastWeightLayer
 from engram.plasticity.sequence.least_squares_write import LeastSquaresWrite
+from engram.plasticity.sequence.linear_writes import DecayedWrite, HebbianWrite
 from engram.plasticity.sequence.momentum_delta_write import MomentumDeltaWrite
 from engram.plasticity.sequence.state import (
     ChunkFastWeights,

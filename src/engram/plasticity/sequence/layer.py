@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -15,13 +16,11 @@ from torch.types import Device
 from engram import checks
 from engram.nn.packed import each, ordered, run_packed
 from engram.nn.sequence import AXES, ROWS, check_precision, full_precision, packed_rows, time_first
-from engram.plasticity.sequence.decayed_write import DecayedWrite
 from engram.plasticity.sequence.delta_write import DeltaWrite
-from engram.plasticity.sequence.feature_maps import FEATURE_MAPS
 from engram.plasticity.sequence.gated_delta_write import GatedDeltaWrite
 from engram.plasticity.sequence.gradient_write import GradientWrite
-from engram.plasticity.sequence.hebbian_write import HebbianWrite
 from engram.plasticity.sequence.least_squares_write import LeastSquaresWrite
+from engram.plasticity.sequence.linear_writes import DecayedWrite, HebbianWrite
 from engram.plasticity.sequence.momentum_delta_write import MomentumDeltaWrite
 from engram.plasticity.sequence.write_rule import State, WriteRule, check_state
 
@@ -37,6 +36,7 @@ WRITE_RULES: dict[str, Callable[[], WriteRule]] = {
 EPS = 1e-6  # of the mean square in the norm of the output
 DECAY_BIAS = -4.0  # softplus of it is 0.018: at first a memory keeps 98 % of its weights at each step
 START_STD = 0.02  # of the trained matrix at the start of a sequence, as TTT has it
+LENGTH_EPS = 1e-6  # of the square of a length; inside the root, so that the gradient at 0 is finite
 
 
 class FastWeightLayer(nn.Module):
@@ -274,3 +274,41 @@ class FastWeightLayer(nn.Module):
             f"output_norm={self.norm_weight is not None}, gate={self.gate}, "
             f"negative_eigenvalues={self.negative_eigenvalues}, batch_first={self.batch_first}"
         )
+
+
+def unit_silu(features: Tensor) -> Tensor:
+    """SiLU, then unit length."""
+    features = functional.silu(features)
+    return features * (features.square().sum(-1, keepdim=True) + LENGTH_EPS).rsqrt()
+
+
+def elu_plus_one(features: Tensor) -> Tensor:
+    """ELU + 1, which is positive."""
+    return functional.elu(features) + 1
+
+
+def softmax(features: Tensor) -> Tensor:
+    """Softmax over the features."""
+    return torch.softmax(features, -1)
+
+
+def identity(features: Tensor) -> Tensor:
+    """The features themselves."""
+    return features
+
+
+FEATURE_MAPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "l2-silu": unit_silu,
+    "elu+1": elu_plus_one,
+    "softmax": softmax,
+    "identity": identity,
+}
+
+
+hebbian = partial(FastWeightLayer, rule="hebbian")
+decayed = partial(FastWeightLayer, rule="decayed")
+delta = partial(FastWeightLayer, rule="delta")
+gated_delta = partial(FastWeightLayer, rule="gated-delta")
+momentum_delta = partial(FastWeightLayer, rule="momentum-delta")
+gradient = partial(FastWeightLayer, rule="gradient")
+least_squares = partial(FastWeightLayer, rule="least-squares")

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from engram.numeric.imports import deferred
 from engram.rules.hebbian_conv.competition import k_winners, per_sample_standardize, triangle
-from engram.rules.hebbian_conv.layer import HebbianConv2d, HebbianLinear, fixed_fan_in
+from engram.rules.hebbian_conv.layer import AdaptiveThreshold, HebbianConv2d, HebbianLinear, fixed_fan_in
 from engram.rules.hebbian_conv.soft_layer import SoftHebbConv2d
 from engram.rules.hebbian_conv.soft_winners import soft_hebb_update, soft_winners
-from engram.rules.hebbian_conv.threshold import AdaptiveThreshold
 from engram.rules.hebbian_conv.update import hebbian_loss, hebbian_update
 
 if TYPE_CHECKING:  # scikit-learn takes nearly as long to import as torch, and few parts need it

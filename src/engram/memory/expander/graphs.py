@@ -1,4 +1,4 @@
-"""Random regular bipartite graphs: nearly all of them are expanders."""
+"""Constructions of bipartite graphs: random regular ones, nearly all expanders, and others to compare with."""
 
 from __future__ import annotations
 
@@ -98,3 +98,82 @@ def _too_close(C: Int[np.ndarray, "constraints r"], N: int, girth: int) -> Int[n
         bad[order[1:][pairs[order[1:]] == pairs[order[:-1]]]] = True
     constraint, pair = np.divmod(np.flatnonzero(bad), len(first_slots))
     return np.unique(constraint * C.shape[1] + first_slots[pair])
+
+
+def local_graph(N: int, z: int, r: int, span: int, *, seed: int | np.random.Generator = 0) -> BipartiteGraph:
+    """A (z, r)-regular graph whose constraints see nodes near each other, as a control without expansion.
+
+    For each of z layers the order of the N nodes is rolled by a random offset below ``span``, permuted within windows
+    of ``span`` and cut into groups of r, one for each constraint.
+
+    Args:
+        N: Number of nodes, a multiple of r and of ``span``.
+        z: Number of constraints per node.
+        r: Number of nodes per constraint.
+        span: Number of nodes in a window, at least r.
+        seed: Seed of the graph, or a generator.
+
+    Raises:
+        ValueError: There is no (z, r)-regular graph of N nodes, ``span`` is not from r to N, or N is not a multiple of
+            r and of ``span``.
+
+    Source: ours.
+
+    Examples:
+        >>> local_graph(48, 5, 6, span=12).C.shape
+        (40, 6)
+    """
+    checks.arguments()
+    check_degrees(N, z, r)
+    checks.size("span", span, minimum=r, maximum=N)
+    if N % r or N % span:
+        raise ValueError(f"N = {N}: expected a multiple of r = {r} and of span = {span}")
+    rng, nodes = checks.rng("seed", seed), np.arange(N)
+    layers = (rng.permuted(np.roll(nodes, rng.integers(span)).reshape(-1, span), axis=1) for _ in range(z))
+    return BipartiteGraph(np.concatenate([layer.reshape(-1, r) for layer in layers]), N)
+
+
+def array_graph(p: int, z: int) -> BipartiteGraph:
+    """The graph of an array code: p^2 nodes, z p constraints that see p nodes each, girth 6 or more.
+
+    For every l < z, node (i, j), with index i p + j, is in constraint (l, c), with index l p + c, where
+
+        c = (j - l i) mod p
+
+    so that two nodes share at most one constraint. The rank of the parity-check matrix is z p - z + 1.
+
+    Args:
+        p: A prime, which is also r, the number of nodes per constraint.
+        z: Number of constraints per node, 1 .. p.
+
+    Raises:
+        ValueError: ``p`` is not a prime, or ``z`` is not from 1 to p.
+
+    Source: Fan, "Array codes as low-density parity-check codes" (2000).
+
+    Examples:
+        >>> graph = array_graph(7, 5)
+        >>> graph.n_nodes, graph.n_constraints, graph.girth()
+        (49, 35, 6)
+    """
+    if checks.size("p", p) < 2 or any(p % d == 0 for d in range(2, int(p**0.5) + 1)):
+        raise ValueError(f"p = {p}: expected a prime")
+    checks.size("z", z, maximum=p)
+    layer, c, i = np.ogrid[:z, :p, :p]
+    return BipartiteGraph((i * p + (c + layer * i) % p).reshape(z * p, p), p * p)
+
+
+def hamming74_blocks(B: int) -> BipartiteGraph:
+    """The graph of B Hamming (7,4) codes side by side, 7 B nodes and 3 B constraints, as a control.
+
+    Position k = 1 .. 7 of a block is in the constraints whose bits are 1 in the binary form of k.
+
+    Source: Hamming, "Error detecting and error correcting codes" (1950).
+
+    Examples:
+        >>> hamming74_blocks(1).C.tolist()
+        [[0, 2, 4, 6], [1, 2, 5, 6], [3, 4, 5, 6]]
+    """
+    checks.size("B", B)
+    block = np.array([[position - 1 for position in range(1, 8) if position >> bit & 1] for bit in range(3)])
+    return BipartiteGraph((block + 7 * np.arange(B)[:, None, None]).reshape(-1, 4), 7 * B)
