@@ -19,10 +19,10 @@ from torch import Tensor
 
 from engram import registry
 from engram.lab import (
-    Claim,
     Experiment,
     Points,
     Preset,
+    Quantity,
     Results,
     Run,
     Study,
@@ -258,39 +258,43 @@ claim = claims_from(
 )
 
 
-def claims_on(ending: str, images: str, presets: tuple[str, ...]) -> list[Claim]:
-    """The claims about images of one size.
-
-    Args:
-        ending: Ending of the arms' names.
-        images: The images, in words.
-        presets: The presets that test the claims.
-    """
-    connection, homogeneous, non_plastic = (f"{network}{ending}" for network in NETWORKS)
-    return [
-        claim(
-            f"connection-beats-homogeneous{ending}",
-            f"On {images}, a plasticity coefficient for each connection is better than a single one",
-            error(connection) / error(homogeneous) <= 0.95,
-            source="ours",
-            published="",
-            presets=presets,
-        ),
-        claim(
-            f"homogeneous-beats-non-plastic{ending}",
-            f"On {images}, even a single plasticity coefficient is better than none",
-            error(homogeneous) / error(non_plastic) <= 0.75,
-            source="ours",
-            published="",
-            presets=presets,
-        ),
-        claim(
-            f"plastic-completes-new-images{ending}",
+sizes = {"": "natural images", "-large": "natural images of 16 x 16 pixels"}
+claims = [
+    *(
+        claim(f"plastic-completes-new-images{ending}",
             f"On {images} that training has not seen, a plastic network has a smaller error than a non-plastic one",
-            held_out_error(connection) / held_out_error(non_plastic) <= 0.7,
-            presets=presets,
-        ),
-    ]
+            held_out_error(f"connection{ending}") / held_out_error(f"{NON_PLASTIC}{ending}") <= 0.7,
+            presets=("laptop",) if ending else ("laptop", "published"))
+        for ending, images in sizes.items()
+    ),
+    claim("connection-beats-homogeneous-large",
+        "On natural images of 16 x 16 pixels, a plasticity coefficient for each connection is better than a single one",
+        error("connection-large") / error("homogeneous-large") <= 0.95, source="ours", published="",
+        presets=("laptop",)),
+    claim("homogeneous-beats-non-plastic-large",
+        "On natural images of 16 x 16 pixels, even a single plasticity coefficient is better than none",
+        error("homogeneous-large") / error(f"{NON_PLASTIC}-large") <= 0.75, source="ours", published="",
+        presets=("laptop",)),
+    claim("plastic-completes-images-of-cifar",
+        "On unseen images of CIFAR-10, a plastic network with over two million parameters has a smaller error than a "
+        "non-plastic one",
+        held_out_error("connection") / held_out_error(NON_PLASTIC) <= 0.7, presets=("large",)),
+    claim("non-plastic-fails-on-images-of-cifar",
+        "On unseen images of CIFAR-10, a non-plastic network that was shown them has hardly a smaller error than a "
+        "regression on the visible half that was not (ratio)",
+        held_out_error(NON_PLASTIC) / held_out_error(NOT_SHOWN) >= 0.9, source="abstract; criterion ours",
+        published="non-plastic recurrent networks fail to solve this task", presets=("large",),
+        revised="none; the claim was added when the errors of the networks were known, and its rival was "
+        "measured anew on more images"),
+]  # fmt: skip
+quantities = [
+    Quantity("connection-over-homogeneous", "Error with a plasticity coefficient for each connection over that with a "
+        "single one, on natural images",
+        error("connection") / error("homogeneous")),
+    Quantity("homogeneous-over-non-plastic", "Error with a single plasticity coefficient over that without plasticity, "
+        "on natural images",
+        error("homogeneous") / error(NON_PLASTIC)),
+]  # fmt: skip
 
 
 def figure(results: Results) -> go.Figure:
@@ -315,26 +319,8 @@ experiment = Experiment(
     paper="Miconi, Clune & Stanley, Differentiable plasticity, ICML 2018 (arXiv 1804.02464)",
     studies=Study(trial, arms, gpu=True),
     presets=presets,
-    claims=[
-        *claims_on("", "natural images", ("laptop", "published")),
-        *claims_on("-large", "natural images of 16 x 16 pixels", ("laptop",)),
-        claim(
-            "plastic-completes-images-of-cifar",
-            "On unseen images of CIFAR-10, a plastic network with over two million parameters has a smaller error than "
-            "a non-plastic one",
-            held_out_error("connection") / held_out_error(NON_PLASTIC) <= 0.7,
-            presets=("large",),
-        ),
-        claim(
-            "non-plastic-fails-on-images-of-cifar",
-            "On unseen images of CIFAR-10, a non-plastic network that was shown them has hardly a smaller error than a "
-            "regression on the visible half that was not (ratio)",
-            held_out_error(NON_PLASTIC) / held_out_error(NOT_SHOWN) >= 0.9,
-            source="abstract; criterion ours, added when the errors of networks were known",
-            published="non-plastic recurrent networks fail to solve this task",
-            presets=("large",),
-        ),
-    ],
+    claims=claims,
+    quantities=quantities,
     figure=figure,
     headline="error",
     tasks=tasks,
@@ -345,10 +331,10 @@ experiment = Experiment(
     on 32 x 32 pixels of CIFAR-10, with two million parameters, the published rate and a quarter of the published
     updates (preset large), 0.31 times, where without plasticity a network that was shown the image has no smaller an
     error than a regression that was not {non-plastic-fails-on-images-of-cifar}. A single plasticity coefficient gives
-    most of the gain, with {homogeneous-beats-non-plastic:0.00} times the error without plasticity in training
-    {homogeneous-beats-non-plastic} and {homogeneous-beats-non-plastic-large:0.00} times on the larger images
-    {homogeneous-beats-non-plastic-large}; one for each connection reduces the error by another 15 %
-    {connection-beats-homogeneous} and 16 % {connection-beats-homogeneous-large}. So if a recurrent network has to
-    complete images that it has seen only a few times, make it plastic, and give each connection its own coefficient:
-    images have structure that random patterns lack.""",
+    most of the gain, with {homogeneous-over-non-plastic:0.00} times the error without plasticity in training and
+    {homogeneous-beats-non-plastic-large:0.00} times on the larger images {homogeneous-beats-non-plastic-large}; one for
+    each connection has {connection-over-homogeneous:0.00} times the error of that, and 0.84 times on the larger images
+    {connection-beats-homogeneous-large}. So if a recurrent network has to complete images that it has seen only a few
+    times, make it plastic, and give each connection its own coefficient: images have structure that random patterns
+    lack.""",
 )

@@ -21,6 +21,7 @@ from engram.lab import (
     Experiment,
     Points,
     Preset,
+    Quantity,
     Run,
     Study,
     Task,
@@ -186,9 +187,6 @@ claims = [
         "chosen, too, or 0.001 (median ratio to the better of both)",
         (hits("oja") / maximum(hits("non-plastic"), hits(SLOW))).median() >= 1.15, presets=("laptop",), source="ours",
         published=""),
-    claim("few-collapse", "With over half of the seeds, a network with Oja's rule reaches the reward far more often "
-        "than chance until the end", met(hits("oja") / hits("random") >= 4.0) >= 0.5, source="ours",
-        published=""),
     claim("all-learn",
         "Networks without plasticity, with it and with modulation all reach the reward far more often than chance",
         minimum(hits("non-plastic"), hits("oja"), hits("modulated")) / hits("random") >= 4.0, source="ours",
@@ -204,6 +202,11 @@ claims = [
         "A retroactively modulated network reaches the reward more often than the baseline with clipped traces",
         hits("retroactive") / hits("clipped-hebb") >= 1.05, presets=("published",)),
 ]  # fmt: skip
+quantities = [
+    Quantity("seeds-far-above-chance", "Share of seeds in which a network with Oja's rule reaches the reward at least "
+        "four times as often as chance until the end",
+        met(hits("oja") / hits("random") >= 4.0)),
+]  # fmt: skip
 experiment = Experiment(
     name="maze",
     about=__doc__,
@@ -212,15 +215,17 @@ experiment = Experiment(
     studies=Study(trial, arms, gpu=True),
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=Points("hits", "Rewards reached per episode over the last tenth of training, one point per seed", "hits"),
     headline="hits",
     tasks=tasks,
     answer="""All networks learn to find the reward again, each at a learning rate chosen by validation {all-learn}. In
     the median they reach it 14 times per episode with Oja's rule, 7 times without plasticity and 1.1 times by chance;
-    the rule's lead is {plasticity-helps:0.0}-fold {plasticity-helps}, and no seed of ten collapses {few-collapse}. Four
-    of ten networks without plasticity end a third or more below what their rate reached in the trials of half the
-    length by which it was chosen; against the better of the chosen rate and 0.001, at which none does, it is still 1.86
-    times as often {plasticity-helps-at-either-rate}. With modulation networks reach the reward {modulation-helps:0.00}
-    times as often as with Oja's rule {modulation-helps}. So use plasticity, with modulation, and tune the learning
-    rate; the published comparison with clipped traces requires the published size.""",
+    the rule's lead is {plasticity-helps:0.0}-fold {plasticity-helps}, and until the end it is at least four times as
+    often as by chance in {seeds-far-above-chance:0 %} of the seeds. Four of ten networks without plasticity end a third
+    or more below what their rate reached in the trials of half the length by which it was chosen; against the better of
+    the chosen rate and 0.001, at which none does, it is still 1.86 times as often {plasticity-helps-at-either-rate}.
+    With modulation networks reach the reward {modulation-helps:0.00} times as often as with Oja's rule
+    {modulation-helps}. So use plasticity, with modulation, and tune the learning rate; the published comparison with
+    clipped traces requires the published size.""",
 )

@@ -26,6 +26,7 @@ from engram.lab import (
     Measure,
     Points,
     Preset,
+    Quantity,
     Results,
     Study,
     Task,
@@ -166,7 +167,6 @@ presets = {
 
 
 accuracy = metric("accuracy")
-cosine, rise_of_cosine = metric("least_cosine"), metric("least_rise_of_cosine")
 claim = claims_from("ours; the rules are as published, task and criterion are not")
 
 
@@ -176,39 +176,21 @@ def lead(arm: str, other: str) -> Measure:
 
 
 claims = [
-    claim("fixed-predictions-are-backprop",
-        "Predictive coding with fixed predictions gives the gradient of every weight",
-        metric("gap")("pc-fixed") <= 1e-6, sameness="identity"),
     *(
-        claim(f"{rule}-learns-{network}-layers",
-            f"{name} trains a {network} network to a higher accuracy than training only its last layer",
-            lead(f"{rule}-{network}", f"last-layer-{network}") >= 0.10)
+        claim(f"fa-learns-{network}-layers",
+            f"Feedback alignment trains a {network} network to a higher accuracy than training only its last layer",
+            lead(f"fa-{network}", f"last-layer-{network}") >= 0.10)
         for network in ("thin", "deep")
-        for rule, name in NAMES.items()
     ),
     *(
-        claim(f"{rule}-near-backprop", f"{name} comes close to the accuracy of backpropagation in a narrow network, or "
-            "exceeds it",
+        claim(f"{rule}-near-backprop", f"{NAMES[rule]} comes close to the accuracy of backpropagation in a narrow "
+            "network, or exceeds it",
             lead(rule, "backprop") >= -0.03)
-        for rule, name in NAMES.items()
+        for rule in ("fa", "usf", "kolen-pollack")
     ),
     claim("random-features-suffice-when-wide",
         "Training only the last layer does better in a wide network than in a narrow one",
         lead("last-layer-wide", "last-layer") >= 0.05),
-    *(
-        claim(f"{rule}-aligned", f"{NAMES[rule]} ends with a high cosine to the gradient in both hidden layers",
-            cosine(rule) >= threshold)
-        for rule, threshold in {"kolen-pollack": 0.9, "usf": 0.8, "fa": 0.4, "dfa": 0.4}.items()
-    ),
-    *(
-        claim(f"{rule}-aligns",
-            f"{NAMES[rule]} ends with a higher cosine to the gradient than after the first epoch, in both hidden "
-            "layers",
-            rise_of_cosine(rule) >= 0.05)
-        for rule in ("fa", "dfa")
-    ),
-    claim("node-perturbation-learns", "Node perturbation reaches a high accuracy in a narrow network",
-        accuracy("node-perturbation") >= 0.90),
     claim("nodes-before-weights", "Node perturbation does better than weight perturbation in a narrow network",
         lead("node-perturbation", "weight-perturbation") >= 0.05),
     claim("weight-perturbation-worse-when-wide",
@@ -216,21 +198,28 @@ claims = [
         lead("weight-perturbation-wide", "weight-perturbation") <= -0.02),
     claim("equilibrium-propagation-learns", "Equilibrium propagation nudged both ways reaches a high accuracy",
         accuracy("ep-clipped") >= 0.94),
-    claim("two-nudges-before-one", "Equilibrium propagation nudged both ways does at least as well as nudged one way",
-        lead("ep-clipped", "ep-one-sided-clipped") >= -0.01),
-    claim("backprop-through-time-before-eprop", "Backpropagation through time does at least as well as e-prop",
-        lead("backprop-in-time", "eprop-in-time") >= -0.01),
     claim("eprop-near-backprop-through-time", "Backpropagation through time does little better than e-prop, if at all",
         lead("backprop-in-time", "eprop-in-time") <= 0.10),
-    claim("symmetric-before-random-feedback",
-        "In recurrent networks e-prop is at least as good with symmetric feedback as with random feedback",
-        lead("eprop-in-time", "eprop-random-in-time") >= -0.01),
     claim("eprop-learns-recurrent-weights",
         "Training a recurrent network by e-prop with random feedback is better than training only its readout",
         lead("eprop-random-in-time", "readout-in-time") >= 0.04),
-    claim("components-before-random-features",
-        "A readout of 16 principal components found by Sanger's rule is better than one of 16 random features",
-        lead("sanger-features", "random-features") >= 0.05),
+]  # fmt: skip
+quantities = [
+    *(
+        Quantity(f"{rule}-below-backprop", "Accuracy of backpropagation less that of "
+            f"{NAMES[rule].lower()} in a narrow network",
+            lead("backprop", rule))
+        for rule in ("dfa", "dtp", "pc-strict", "local-error")
+    ),
+    *(
+        Quantity(f"least-cosine-of-{rule}", f"{NAMES[rule]}: cosine to the gradient at the end, in the hidden layer in "
+            "which it is smaller",
+            metric("least_cosine")(rule))
+        for rule in ("kolen-pollack", "usf", "fa", "dfa")
+    ),
+    Quantity("components-over-random-features", "Accuracy of a readout of 16 principal components found by Sanger's "
+        "rule less that of one of 16 random features",
+        lead("sanger-features", "random-features")),
 ]  # fmt: skip
 
 
@@ -293,17 +282,18 @@ experiment = Experiment(
     studies=studies,
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     headline="accuracy",
     tasks=tasks,
     answer="""At learning rates chosen by validation, nearly every rule comes within 3 % of backpropagation in a narrow
-    network: feedback alignment {fa-near-backprop}, direct feedback alignment {dfa-near-backprop}, sign symmetry
-    {usf-near-backprop}, difference target propagation {dtp-near-backprop}, strict predictive coding
-    {pc-strict-near-backprop} and Kolen-Pollack's rule {kolen-pollack-near-backprop}. In a wide network this says
-    little, since random features suffice {random-features-suffice-when-wide}; in a thin network, where training only
-    the last layer reaches 67 %, feedback alignment reaches 95 % {fa-learns-thin-layers}, and in a deep one 91 %
-    compared with 76 % {fa-learns-deep-layers}. Weight perturbation reaches 74 % and node perturbation 94 %
-    {nodes-before-weights}; width does not harm the former {weight-perturbation-worse-when-wide}; equilibrium
+    network: feedback alignment {fa-near-backprop}, sign symmetry {usf-near-backprop} and Kolen-Pollack's rule
+    {kolen-pollack-near-backprop}; direct feedback alignment is {dfa-below-backprop:0.0 %} behind, difference target
+    propagation {dtp-below-backprop:0.0 %}, and strict predictive coding {pc-strict-below-backprop:0.0 %}. In a wide
+    network this says little, since random features suffice {random-features-suffice-when-wide}; in a thin network,
+    where training only the last layer reaches 67 %, feedback alignment reaches 95 % {fa-learns-thin-layers}, and in a
+    deep one 91 % compared with 76 % {fa-learns-deep-layers}. Weight perturbation reaches 74 % and node perturbation 94
+    % {nodes-before-weights}; width does not harm the former {weight-perturbation-worse-when-wide}; equilibrium
     propagation reaches {equilibrium-propagation-learns:0 %} with clipped units {equilibrium-propagation-learns}. In
     recurrent networks e-prop stays 5 % behind backpropagation through time {eprop-near-backprop-through-time}, and it
     is too close to decide whether training recurrent weights with it gains the required 4 %

@@ -5,9 +5,7 @@ bimodal. Claims are therefore about the median over seeds, whose interval is bou
 networks with hidden neurons, and for earlier windows, are the best of four searches in each trial.
 """
 
-from itertools import pairwise
-
-from engram.lab import Measure, claims_from, maximum, metric, minimum
+from engram.lab import Measure, Quantity, claims_from, maximum, metric, minimum
 from engram.learned.learning_to_remember import body_only_accuracy
 
 AGES = 5
@@ -21,7 +19,6 @@ published = claims_from(
 )
 ours = claims_from(SOURCE, seeds=6)
 accuracy = metric("accuracy")
-by_age = [metric(f"age_{age}") for age in range(AGES)]
 
 
 def forgotten(arm: str) -> Measure:
@@ -51,43 +48,22 @@ NETWORKS = {
 claims = [
     published("rule-is-found", "A rule found in 2,000 short windows recalls nearly all bits of four snippets",
         accuracy("four").median() >= 0.99),
-    ours("untrained-knows-nothing", "An untrained rule recalls hardly more than half of the bits",
-        metric("untrained")("four") <= 0.6),
     ours("memory-goes-on",
         "A rule trained with persistent states recalls nearly all bits over a lifetime without resets",
         metric("accuracy_later")("carried").median() >= 0.99),
-    ours("synapses-stay-small",
-        "Synapses that change for 10,000 windows without a reset stay small on average",
-        metric("largest_synapses")("carried") <= 10.0, presets=("laptop",)),
     ours("products-matter",
         "A rule without products of neural activities falls clearly short of recalling all bits after as many windows",
         accuracy("additive").median() <= 0.90),
     ours("harder-with-more-snippets", "Recall is less accurate with twelve snippets than with two",
         (accuracy("two") - accuracy("twelve")).median() >= 0.01),
-    *(
-        ours(f"better-than-bodies-{arm}", f"With {arm} snippets a learned rule recalls far more than bodies can",
-            above_bodies(arm, n).median() >= 0.10)
-        for arm, n in SIZES.items()
-    ),
     ours("as-good-as-hebb", "With six snippets a learned rule recalls about as much as Hebb's rule or more",
         above_reference("six", "hebb_6").median() >= -0.02),
-    ours("bodies-alone-are-bounded",
-        "With four snippets a network with fixed synapses recalls hardly more than bodies can",
-        above_bodies("static", 4) <= 0.03),
     ours("memory-is-in-synapses", "With four snippets a network with changing synapses recalls far more than one with "
         "fixed synapses",
         (accuracy("four") - accuracy("static")).median() >= 0.15),
-    ours("recent-is-recalled",
-        "The best of four rules trained to recall earlier windows recalls nearly all bits of the current one",
-        by_age[0]("retention").median() >= 0.97),
     ours("the-last-window-is-recalled", "The best of four rules trained to recall earlier windows recalls most "
         "bits of the previous one",
-        by_age[1]("retention") >= 0.75),
-    ours("recall-falls-with-age",
-        "A rule trained to recall earlier windows recalls each window better than the one before it",
-        minimum(*(later("retention") - earlier("retention") for later, earlier in pairwise(by_age))) >= 0.01),
-    ours("retention-is-trained", "Queries for earlier windows in training improve recall on average over ages",
-        (sum(age("retention") for age in by_age) - sum(age("retention-untrained") for age in by_age)) / AGES >= 0.05),
+        metric("age_1")("retention") >= 0.75),
     ours("rule-runs-in-larger-networks",
         "A rule found for 12 neurons recalls nearly all bits of four snippets with 24 and with 48",
         minimum(metric("transfer_24")("mean"), metric("transfer_48")("mean")).median() >= 0.98, presets=("laptop",)),
@@ -106,10 +82,29 @@ claims = [
         revised="recall more by at most .02"),
     ours("better-than-lstm", "An LSTM with about as many state variables recalls far less after as many windows",
         (accuracy("four") - accuracy("lstm")).median() >= 0.10),
-    ours("as-good-as-gradient-descent",
-        "With two snippets a learned rule recalls no less than online gradient descent at a rate chosen by validation",
-        above_reference("two", "sgd_linear_2").median() >= -0.01),
     ours("better-than-deep-gradient-descent", "With four and six snippets a learned rule recalls more than online "
         "gradient descent in a network with a hidden layer, at a rate chosen by validation",
         minimum(above_reference("four", "sgd_deep_4"), above_reference("six", "sgd_deep_6")).median() >= 0.02),
+]  # fmt: skip
+quantities = [
+    Quantity("untrained-recall", "Share of bits of four snippets that an untrained rule recalls",
+        metric("untrained")("four")),
+    Quantity("largest-synapses", "Mean size of synapses that change for 10,000 windows without a reset, in the window "
+        "in which it is largest",
+        metric("largest_synapses")("carried")),
+    *(
+        Quantity(f"above-bodies-{arm}", f"With {arm} snippets, share of bits that a learned rule recalls beyond those "
+            "that bodies can",
+            above_bodies(arm, n).median())
+        for arm, n in SIZES.items()
+    ),
+    Quantity("fixed-synapses-above-bodies", "With four snippets, share of bits that a network with fixed synapses "
+        "recalls beyond those that bodies can",
+        above_bodies("static", 4)),
+    Quantity("recall-of-the-current-window", "Share of bits of the current window that the best of four rules trained "
+        "to recall earlier windows recalls",
+        metric("age_0")("retention").median()),
+    Quantity("gradient-descent-above", "With two snippets, share of bits that online gradient descent at a rate chosen "
+        "by validation recalls beyond those of a learned rule",
+        (metric("sgd_linear_2")("references") - accuracy("two")).median()),
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 
 from engram.lab import Experiment, Lines, Preset, Study
 from engram.studies.experiments.noodl import patches, synthetic
-from engram.studies.experiments.noodl.claims import LASSOS, claims
+from engram.studies.experiments.noodl.claims import LASSOS, claims, quantities
 
 METHODS = ["noodl", "noodl-iht", "noodl-unpruned", "arora-biased", "arora-unbiased"]
 DERIVED = ["drift", "drift-lasso", "blind-64-3", "mended-64-3"]
@@ -46,6 +46,7 @@ experiment = Experiment(
     studies={"synthetic": Study(synthetic.trial, synthetic.arms), "patches": Study(patches.trial, patches.arms)},
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=Lines(
         "dictionary_error",
         "Error of the dictionary, median over seeds",
@@ -63,11 +64,11 @@ experiment = Experiment(
     {lasso-leads-early}, is at 0.004 {lasso-stays-behind}. With codes by least squares it also recovers 1,500 atoms, of
     which up to 100 are in a sample, to an error of 1.2e-8 {large-dictionary}; for all of 10 dictionaries every code has
     the right atoms, but the claim needs 11 {large-codes}. NOODL recovers 250 atoms with up to 16 of them in a sample
-    {up-to-16-atoms} but not with 32 in 80 batches {not-with-32-atoms}, and from initialisations that are close enough
-    {wide-basin}; from 14 / log n it still misses a few atoms after 400 batches with 18 of 20 dictionaries {basin-ends},
-    but with up to 16 atoms in a sample it recovers {basin-is-wider-with-16-atoms:0 %} of 320
-    {basin-is-wider-with-16-atoms}. It tracks a rotating dictionary better than a lasso with forgetting {lasso-lags}.
-    Initialised with samples it finds {blind-start:0 %} of the atoms {blind-start}, and 9 % more if mixed atoms are
-    repaired {mending-finds-more}; a lasso explains 1 % more of a photograph's patches {lasso-is-better-on-patches}, so
-    NOODL is suited to streams of sparse sums of atoms whose coefficients are not small.""",
+    {up-to-16-atoms} but not with 32 in 80 batches {not-with-32-atoms}, and from initialisations at up to 10 / log n;
+    from 14 / log n it still misses a few atoms after 400 batches with 18 of 20 dictionaries {basin-ends}, but with up
+    to 16 atoms in a sample it recovers {recovered-from-afar-with-16-atoms:0 %} of 320. It tracks a rotating dictionary
+    better than a lasso with forgetting {lasso-lags}. Initialised with samples it finds {found-from-samples:0 %} of the
+    atoms, and 9 % more if mixed atoms are repaired {mending-finds-more}; a lasso explains 1 % more of a photograph's
+    patches {lasso-is-better-on-patches}, so NOODL is suited to streams of sparse sums of atoms whose coefficients are
+    not small.""",
 )
