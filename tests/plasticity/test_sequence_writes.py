@@ -210,6 +210,30 @@ def test_first_and_second_derivatives_agree_with_finite_differences(name, form):
     assert torch.autograd.gradgradcheck(run, points)
 
 
+@pytest.mark.parametrize("name", ["delta", "gated-delta"])
+@pytest.mark.parametrize("chunk", [1, 3, 5])
+def test_derivatives_without_a_graph_are_those_with_one(name, chunk):
+    rule = RULES[name]()
+    state, *sequences = drawn(rule, length=11, value=4, seed=chunk)
+    sequences[3][:, :, 2] = 0.0  # nothing is written
+    if name == "gated-delta":
+        sequences[4][0, :, 4], sequences[4][:, :, 7] = FORGET, KEEP
+    points = [t.clone().requires_grad_() for t in (*state, *sequences)]
+    output, last = rule.scan(FastWeights(points[0]), *points[1:], chunk_size=chunk)
+    generator = seeded()
+    slopes = [torch.randn(t.shape, generator=generator, dtype=t.dtype) for t in (output, last.weight)]
+    for outputs, grads in (((output, last.weight), slopes), ((output,), slopes[:1]), ((last.weight,), slopes[1:])):
+        first, again = (
+            torch.autograd.grad(outputs, points, grads, create_graph=graph, retain_graph=True, materialize_grads=True)
+            for graph in (False, True)
+        )
+        close(first, again)
+        assert all(slope.isfinite().all() for slope in first)
+        assert not any(slope.requires_grad for slope in first)
+    with torch.no_grad():
+        close(rule.scan(FastWeights(points[0]), *points[1:], chunk_size=chunk), (output, last))
+
+
 def test_the_delta_rule_stays_bounded_in_ten_thousand_steps_and_hebbs_grows():
     generator, steps = seeded(), 10_000
     key = functional.normalize(torch.randn(1, 1, steps, 8, generator=generator), dim=-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from engram.plasticity.sequence.corrected_chunks import can_run, corrected_chunks
 from engram.plasticity.sequence.products import attention, corrected
 from engram.plasticity.sequence.state import FastWeights
 from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, plus_outer, times
@@ -46,13 +47,19 @@ class DeltaWrite(WriteRule):
     def _chunk(
         self, state: FastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor
     ) -> tuple[Tensor, FastWeights]:
-        """U = (I + diag(beta) tril(K K', -1))^-1 diag(beta) (V - K S'), O = Q S' + tril(Q K') U, S_new = S + U' K."""
-        (beta,) = signals
-        weight, outputs = state.weight, []
-        of_value, of_key = corrected(key, beta, None, value, key)
-        for q, k, v, w, a in by_chunk(query, key, of_value, of_key, attention(query, key)):
-            transposed = weight.transpose(-1, -2)
-            u = v - w @ transposed
-            outputs.append(q @ transposed + a @ u)
-            weight = weight + u.transpose(-1, -2) @ k
-        return in_time(outputs), FastWeights(weight)
+        """As ``chunks``, by the kernel where it can run."""
+        tensors = state.weight, query, key, value, *signals
+        output, weight = corrected_chunks(chunks, *tensors) if can_run(*tensors) else chunks(*tensors)
+        return output, FastWeights(weight)
+
+
+def chunks(weight: Tensor, query: Tensor, key: Tensor, value: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    """U = (I + diag(beta) tril(K K', -1))^-1 diag(beta) (V - K S'), O = Q S' + tril(Q K') U, S_new = S + U' K."""
+    outputs = []
+    of_value, of_key = corrected(key, beta, None, value, key)
+    for q, k, v, w, a in by_chunk(query, key, of_value, of_key, attention(query, key)):
+        transposed = weight.transpose(-1, -2)
+        u = v - w @ transposed
+        outputs.append(q @ transposed + a @ u)
+        weight = weight + u.transpose(-1, -2) @ k
+    return in_time(outputs), weight

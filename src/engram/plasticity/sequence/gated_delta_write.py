@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
+from engram.plasticity.sequence.corrected_chunks import can_run, corrected_chunks
 from engram.plasticity.sequence.products import attention, corrected, decay_between
 from engram.plasticity.sequence.state import FastWeights
 from engram.plasticity.sequence.write_rule import WriteRule, by_chunk, in_time, plus_outer, scaled, times
@@ -45,15 +46,22 @@ class GatedDeltaWrite(WriteRule):
     def _chunk(
         self, state: FastWeights, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor
     ) -> tuple[Tensor, FastWeights]:
-        """As ``DeltaWrite._chunk``, with the products of alpha between two steps in both triangles, at S and at K."""
-        beta, log_decay = signals
-        weight, outputs = state.weight, []
-        between, since_start = decay_between(log_decay), log_decay.cumsum(-1).exp()
-        of_value, of_key = corrected(key, beta, between, value, scaled(key, since_start))
-        sequences = scaled(query, since_start), scaled(key, between[..., -1, :]), of_value, of_key
-        for q, k, v, w, a, g in by_chunk(*sequences, attention(query, key, between), since_start[..., -1]):
-            transposed = weight.transpose(-1, -2)
-            u = v - w @ transposed
-            outputs.append(q @ transposed + a @ u)
-            weight = scaled(weight, g) + u.transpose(-1, -2) @ k
-        return in_time(outputs), FastWeights(weight)
+        """As ``chunks``, by the kernel where it can run."""
+        tensors = state.weight, query, key, value, *signals
+        output, weight = corrected_chunks(chunks, *tensors) if can_run(*tensors) else chunks(*tensors)
+        return output, FastWeights(weight)
+
+
+def chunks(weight: Tensor, query: Tensor, key: Tensor, value: Tensor, *signals: Tensor) -> tuple[Tensor, Tensor]:
+    """As ``delta_write.chunks``, with the products of alpha between two steps in both triangles, at S and at K."""
+    beta, log_decay = signals
+    outputs = []
+    between, since_start = decay_between(log_decay), log_decay.cumsum(-1).exp()
+    of_value, of_key = corrected(key, beta, between, value, scaled(key, since_start))
+    sequences = scaled(query, since_start), scaled(key, between[..., -1, :]), of_value, of_key
+    for q, k, v, w, a, g in by_chunk(*sequences, attention(query, key, between), since_start[..., -1]):
+        transposed = weight.transpose(-1, -2)
+        u = v - w @ transposed
+        outputs.append(q @ transposed + a @ u)
+        weight = scaled(weight, g) + u.transpose(-1, -2) @ k
+    return in_time(outputs), weight

@@ -29,7 +29,7 @@ def corrected(
     key: Float[Tensor, "... size key"],
     beta: Float[Tensor, "... size"],
     coefficients: Float[Tensor, "... size size"] | None,
-    *columns: Float[Tensor, "... size columns"],
+    *columns: Float[Tensor, "... size _"],
 ) -> tuple[Tensor, ...]:
     """The columns X of (I + diag(beta) tril(D * K K', -1)) X = diag(beta) Y.
 
