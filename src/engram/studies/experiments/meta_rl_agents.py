@@ -289,7 +289,7 @@ NAMES = {
     "plastic": "plastic network",
     "modulated": "neuromodulated network",
 }
-MORE = (
+TRAINED_MORE = (
     ("512-tasks", "lstm-512", "on 512 random tasks instead of 64"),
     ("4096-tasks", "lstm-4096", "on 4,096 random tasks instead of 64"),
     ("more-steps", "lstm-longer", "for 2,400 steps instead of 1,200"),
@@ -316,7 +316,7 @@ claims = [
     *(
         curve(f"{name}-help-in-random-tasks", f"In unseen random tasks an LSTM gains more when trained {how}",
             in_random(arm) - in_random("lstm") >= 0.05)
-        for name, arm, how in MORE[1:]
+        for name, arm, how in TRAINED_MORE[1:]
     ),
     claim("plasticity-helps", "The plastic network does better than a non-plastic one with as many parameters",
         score("plastic") - score("rnn") >= 0.02, source="ours; published for a maze"),
@@ -343,7 +343,7 @@ quantities = [
         Quantity(f"{name}-in-the-literature", "Gain of an LSTM in the tasks of the literature together if it is "
             f"trained {how}",
             in_literature(arm) - in_literature("lstm"))
-        for name, arm, how in MORE
+        for name, arm, how in TRAINED_MORE
     ),
     Quantity("ppo-over-a2c", "Score in unseen random tasks of an LSTM trained by PPO on a quarter of the lifetimes, "
         "with four passes over each, less that of one trained by A2C",
