@@ -146,9 +146,10 @@ def test_claims_whose_criterion_was_changed_are_named():
     ]
     revised = [(name, claim.id) for name, claim in claims if claim.revised]
     assert len(revised) >= 9
-    assert [
-        (name, claim) for name, claim in revised if f"`{name}`" not in concepts or f"`{claim}`" not in concepts
-    ] == []
+    named = {
+        name: tuple(re.findall(r"`([^`\n]+)`", text)) for name, text in re.findall(r"`([\w-]+)`:([^;]*)", concepts)
+    }
+    assert [(name, claim) for name, claim in revised if not claim.startswith(named[name])] == []
 
 
 def test_every_experiment_but_the_newest_has_a_record():

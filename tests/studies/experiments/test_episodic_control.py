@@ -2,12 +2,12 @@ import pytest
 
 from engram.lab.trial.folder import TrialFolder
 from engram.lab.trial.loop import TrialRun
-from engram.studies.experiments.episodic_control import claims, control
+from engram.studies.experiments.episodic_control import claims, control, quantities
 from engram.studies.experiments.episodic_control.control import GAMES, RATES
 from engram.studies.experiments.episodic_control.control import Config as Control
 from engram.studies.experiments.episodic_control.stream import Stream
 
-BY_ID = {claim.id: claim for claim in claims}
+BY_ID = {of.id: of for of in (*claims, *quantities)}
 
 
 def test_what_the_claims_compute():
@@ -15,8 +15,8 @@ def test_what_the_claims_compute():
     results = {f"stream-{policy}": dict(of_stream) for policy in ("lru", "k-means", "dkm", "dkm-author")}
     results["stream-dkm"]["end_8"] = results["stream-dkm"]["before_1"] = 3.0
     results["stream-dkm"]["after_1"] = 0.0
-    assert BY_ID["dkm-follows-a-stream"].measure(results) == BY_ID["dkm-beats-samples"].measure(results) == 2.0
-    assert BY_ID["still-water-is-for-k-means-not-dkm"].measure(results) == 2.0
+    assert BY_ID["dkm-follows-a-stream"].measure(results) == BY_ID["dkm-over-samples"].measure(results) == 2.0
+    assert BY_ID["dkm-before-the-jump"].measure(results) == 2.0
     assert BY_ID["dkm-author-follows-a-stream"].measure(results) == 1.0
     late = {"cartpole-100-dkm": {"late_return": 3.0}, "cartpole-100-lru": {"late_return": 2.0}}
     assert BY_ID["dkm-beats-lru"].measure(late) == 1.5

@@ -7,7 +7,7 @@ import torch
 from engram.memory import ExpanderMemory, HebbHopfield, corrupted
 from engram.memory.expander.recovery import nearest_state, random_states
 from engram.studies.experiments.expander_memory import experiment
-from engram.studies.experiments.expander_memory.claims import growth, lead, least_recovery
+from engram.studies.experiments.expander_memory.claims import growth, least_recovery
 from engram.studies.experiments.expander_memory.contents import WIDTH, Contents
 from engram.studies.experiments.expander_memory.recovery import Network, Recovery, build_graph, decoded
 
@@ -82,9 +82,6 @@ def test_what_the_claims_compute():
     }
     assert least_recovery("a")(results) == 0.5
     assert growth("a", "first", "second")(results) == pytest.approx(-0.4)
-    assert lead(("a", "b"))(results) == pytest.approx(-0.1)
-    assert lead(("a", "c"), ("b", "c"))(results) == 0
-    assert lead(("a", "c"), ("b", "c")).arms == ("a", "c", "b")
 
 
 def test_the_nearest_state_in_bits_is_that_in_signs():

@@ -48,7 +48,7 @@ class MeasuredQuantity(NamedTuple):
         quantity: The quantity.
         values: Our measure of it, by seed; NaN for a seed that gives no number.
         ours: Its estimate over seeds, as of a claim; NaN if a seed gives no number.
-        low, high: The ends of its 95 % interval; NaN if there is none, as for one seed.
+        low, high: The ends of its 95 % interval; not finite if there is none, as for one seed.
     """
 
     quantity: Quantity
@@ -59,7 +59,7 @@ class MeasuredQuantity(NamedTuple):
 
     def row(self) -> Row:
         """The quantity as a row of a table."""
-        bounds = "" if math.isnan(self.low) else f"[{self.low:.3g}, {self.high:.3g}]"
+        bounds = f"[{self.low:.3g}, {self.high:.3g}]" if math.isfinite(self.high - self.low) else ""
         ours = f"{self.ours:.4g}" if self.values else ""
         return Row(self.quantity.statement, "", ours, bounds, len(self.values))
 

@@ -24,6 +24,7 @@ from engram.lab import (
     Lines,
     Points,
     Preset,
+    Quantity,
     Run,
     Study,
     Task,
@@ -211,13 +212,17 @@ claims = [
     projected("but-not-the-pseudo-inverse", "The pseudo-inverse rule stores more patterns of families than Hebb's rule "
         "(difference of loads)", load("families-pseudo-inverse") - load("families-hopfield") >= 0.1,
         published="holds correlated patterns as well (no figure)"),
-    claim("tables-before-synapses", "A network with an exponential energy, which keeps a table, stores more bits per "
-        "synapse than Hebb's rule (difference)",
-        bits("random-dense-exponential") - bits("random-hopfield") >= 0.3, sameness="identity"),
     claim("steep-energies-reach-further", "With few patterns, a network with an exponential energy recalls them from "
         "more noise than Hebb's rule (difference of the shares of flipped units)",
         radius("noise-dense-exponential") - radius("noise-hopfield") >= 0.02),
 ]  # fmt: skip
+quantities = [
+    Quantity(
+        "bits-of-tables",
+        "Bits per synapse of a network with an exponential energy, which keeps a table, minus those of Hebb's rule",
+        bits("random-dense-exponential") - bits("random-hopfield"),
+    ),
+]
 tasks = [
     Task(
         "associative_memories",
@@ -260,6 +265,7 @@ experiment = Experiment(
         "large": Preset(seeds=10, changes={"units": 1000, "cues": 500}),
     },
     claims=claims,
+    quantities=quantities,
     figure=Grid(panels, title="Capacity and noise tolerance of associative memories"),
     headline="wrong",
     revision=2,
@@ -268,8 +274,8 @@ experiment = Experiment(
     (0.138) {hebb-holds-0.138}. From cues with a tenth of the units flipped, the pseudo-inverse rule recalls
     {pseudo-inverse-before-hebb:0.0} times as many patterns as Hebb's rule {pseudo-inverse-before-hebb}. Patterns that
     come in families ruin Hebb's rule {families-ruin-hebb} but not the pseudo-inverse {but-not-the-pseudo-inverse}. In
-    bits per synapse, a network with an exponential energy is ahead of both, since it keeps a table of what it stored
-    {tables-before-synapses}; with few patterns, it also recalls them from more noise {steep-energies-reach-further};
-    with 1,000 units in place of 200 every verdict is the same. So use a table if you can, the pseudo-inverse if
-    patterns are similar, and Hebb's rule if learning must be local.""",
+    bits per synapse, a network with an exponential energy is ahead of both, of Hebb's rule by
+    {bits-of-tables:0.0}, since it keeps a table of what it stored; with few patterns, it also recalls them from
+    more noise {steep-energies-reach-further}; with 1,000 units in place of 200 every verdict is the same. So use a
+    table if you can, the pseudo-inverse if patterns are similar, and Hebb's rule if learning must be local.""",
 )

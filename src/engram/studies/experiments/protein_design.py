@@ -39,7 +39,19 @@ from engram.generative.design import (
     top,
     train_epoch,
 )
-from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, maximum, metric, setting, settings
+from engram.lab import (
+    Experiment,
+    Preset,
+    Quantity,
+    Results,
+    Run,
+    Study,
+    claims_from,
+    maximum,
+    metric,
+    setting,
+    settings,
+)
 from engram.lab.output.figures import colors
 
 SEARCHES = {"hill-climb": HillClimb, "adalead": AdaLead, "cbas": CbAS}
@@ -210,15 +222,8 @@ claims = [
         reached("smoothed") - maximum(reached("noisy"), reached("noisy-cold"), reached("noisy-hot")) >= 0.1),
     ours("smoothing-is-more-than-a-refit", "Smoothed labels lead to fitter sequences than the same labels unsmoothed",
         reached("smoothed") - reached("refit") >= 0.03),
-    ours("near-the-consensus", "Sequences found on the network of smoothed labels are nearly as fit as the consensus",
-        reached("smoothed") / parent("smoothed") >= 0.85),
     ours("beats-the-consensus", "Sequences found on the network of smoothed labels are fitter than the consensus",
         reached("smoothed") - parent("smoothed") >= 0.03),
-    ours("beats-random-mutants", "Searching on the network of smoothed labels finds fitter sequences than random "
-        "mutation",
-        reached("smoothed") - random("smoothed") >= 0.3),
-    ours("a-tenth-is-too-little", "A tenth of the smoothing leads to less fit sequences",
-        reached("smoothed") - reached("gamma-tenth") >= 0.05),
     settings_of_paper("ten-times-is-too-much", "Ten times the smoothing leads to less fit sequences",
         reached("smoothed") - reached("gamma-ten") >= 0.05, published="too much hurts AAV, GFP is insensitive"),
     temperature("not-colder", "A tenth of the temperature leads to less fit sequences",
@@ -227,12 +232,6 @@ claims = [
         reached("smoothed") - reached("hot") >= 0.05, published="less fit, for GFP and AAV (hard)"),
     settings_of_paper("many-nodes-help", "More nodes lead to fitter sequences",
         reached("many-nodes") - reached("few-nodes") >= 0.05, published="fewer nodes are worse"),
-    ours("author-acceptance-is-alike", "The acceptance rule of the published code leads to sequences that are hardly "
-        "less fit",
-        reached("accept-author") - reached("smoothed") >= -0.1),
-    ours("acceptance-is-not-what-helps",
-        "Accepting all proposals leads to sequences that are hardly less fit than with a balanced rule",
-        reached("accept-always") - reached("smoothed") >= -0.1),
     ours("acceptance-as-written-is-worse", "The acceptance rule of the paper's equation leads to less fit sequences",
         reached("smoothed") - reached("accept-paper") >= 0.1),
     *(
@@ -257,6 +256,23 @@ claims = [
         published="fitter than by CbAS on smoothed labels, for GFP and AAV (hard)"),
     ours("a-dead-start-is-hopeless", "From a nearly non-functional start the search comes nowhere near the consensus",
         parent("harsh-smoothed") - reached("harsh-smoothed") >= 0.3),
+]  # fmt: skip
+quantities = [
+    Quantity("fitness-over-consensus", "Fitness of sequences found on the network of smoothed labels over that of the "
+        "consensus",
+        reached("smoothed") / parent("smoothed")),
+    Quantity("search-over-random-mutants", "Fitness of sequences found on the network of smoothed labels less that of "
+        "random mutants",
+        reached("smoothed") - random("smoothed")),
+    Quantity("smoothing-over-a-tenth", "Fitness of sequences found with the published smoothing less that with a tenth "
+        "of it",
+        reached("smoothed") - reached("gamma-tenth")),
+    Quantity("author-over-balanced-acceptance", "Fitness of sequences found with the acceptance rule of the published "
+        "code less that with a balanced rule",
+        reached("accept-author") - reached("smoothed")),
+    Quantity("always-over-balanced-acceptance", "Fitness of sequences found if all proposals are accepted less that "
+        "with a balanced rule",
+        reached("accept-always") - reached("smoothed")),
 ]  # fmt: skip
 
 
@@ -328,19 +344,23 @@ experiment = Experiment(
     studies=Study(trial, arms),
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     headline="",
     answer="""Searching on the network of smoothed labels finds far fitter sequences than on that of measurements (a
     gain of {smoothing-helps:.00} {smoothing-helps}, and of {smoothing-helps-at-each-temperature:.00} over the best of
     three temperatures without smoothing {smoothing-helps-at-each-temperature}), more than retraining on unsmoothed
-    labels gains {smoothing-is-more-than-a-refit}; ten times the smoothing is no worse {ten-times-is-too-much}. Hill
-    climbing and AdaLead start higher and gain less {smoothing-helps-hill-climb} {smoothing-helps-adalead}, and CbAS
-    gains nothing {smoothing-helps-cbas}; on smoothed labels AdaLead and CbAS end as high as the search with gradients,
-    contrary to the paper {more-than-adalead-with} {more-than-cbas-with}, and without smoothing CbAS ends as high as
-    that search with it {more-than-cbas-without}. Yet the median of the sequences found is nearly as fit as the
-    consensus of all measured ones {near-the-consensus} and no fitter {beats-the-consensus}. Accepting all proposals
-    does as well as the published code's rule {acceptance-is-not-what-helps} {author-acceptance-is-alike}, whereas the
-    rule of the paper's equation does worse {acceptance-as-written-is-worse}; from a nearly non-functional start the
-    search gets nowhere {a-dead-start-is-hopeless}. So compare designs with the consensus and with CbAS, and design only
-    from a functional start.""",
+    labels gains {smoothing-is-more-than-a-refit}; ten times the smoothing is no worse {ten-times-is-too-much}, nor does
+    it matter by .05 if the temperature is ten times as high {not-hotter} or nodes are few {many-nodes-help}, contrary
+    to the paper, while a tenth of the temperature harms {not-colder}. Hill climbing and AdaLead start higher and gain
+    less {smoothing-helps-hill-climb} {smoothing-helps-adalead}, though more than a refit gives
+    {smoothing-is-more-than-a-refit-hill-climb} {smoothing-is-more-than-a-refit-adalead}, and CbAS gains nothing
+    {smoothing-helps-cbas} {smoothing-is-more-than-a-refit-cbas}; on smoothed labels AdaLead and CbAS end as high as the
+    search with gradients, contrary to the paper {more-than-adalead-with} {more-than-cbas-with}, and without smoothing
+    CbAS ends as high as that search with it {more-than-cbas-without}. Yet the median of the sequences found has
+    {fitness-over-consensus:.00} of the fitness of the consensus of all measured ones, and is no fitter
+    {beats-the-consensus}. Accepting all proposals, or those that the published code accepts, is as good as a balanced
+    rule within .01, whereas the rule of the paper's equation does worse {acceptance-as-written-is-worse}; from a nearly
+    non-functional start the search gets nowhere {a-dead-start-is-hopeless}. So compare designs with the consensus and
+    with CbAS, and design only from a functional start.""",
 )

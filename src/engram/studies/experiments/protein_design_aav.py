@@ -26,7 +26,7 @@ from engram.generative.design import (
     random_mutants,
     split,
 )
-from engram.lab import Experiment, Preset, Run, Study, claims_from, metric, setting, settings
+from engram.lab import Experiment, Preset, Quantity, Run, Study, claims_from, metric, setting, settings
 from engram.studies.experiments.protein_design import Config as Design
 from engram.studies.experiments.protein_design import climbed, figure, fitted, learned
 from engram.tasks.data import load
@@ -124,23 +124,28 @@ claims = [
         claim
         for task, gained, least in (("medium", ".08", 0.05), ("hard", ".27", 0.13))
         for claim in (
-            paper(f"rows-{task}", f"The start of the {task} task has as many rows as published",
-                metric("rows")(f"{task}-smoothed").within(float(TASKS[task][2]), 0.0), published=str(TASKS[task][2]),
-                source="Kirjner et al. (2024), text", sameness="identity"),
             paper(f"smoothing-helps-{task}",
                 f"In the {task} task smoothed labels lead to fitter sequences than measurements do",
                 reached(f"{task}-smoothed") - reached(f"{task}-noisy") >= least, published=f"a gain of {gained}"),
             ours(f"smoothing-is-more-than-a-refit-{task}",
                 f"In the {task} task smoothed labels lead to fitter sequences than the same labels unsmoothed",
                 reached(f"{task}-smoothed") - reached(f"{task}-refit") >= 0.03),
-            ours(f"near-the-consensus-{task}",
-                f"In the {task} task sequences designed from smoothed labels are nearly as fit as the consensus",
-                reached(f"{task}-smoothed") / parent(f"{task}-smoothed") >= 0.85),
             ours(f"beats-the-consensus-{task}",
                 f"In the {task} task sequences designed from smoothed labels are fitter than the consensus",
                 reached(f"{task}-smoothed") - parent(f"{task}-smoothed") >= 0.03),
         )
     ),
+]  # fmt: skip
+quantities = [
+    quantity
+    for task in ("medium", "hard")
+    for quantity in (
+        Quantity(f"rows-{task}", f"Rows from which the {task} task starts (published: {TASKS[task][2]})",
+            metric("rows")(f"{task}-smoothed")),
+        Quantity(f"fitness-over-consensus-{task}",
+            f"In the {task} task, fitness of sequences designed from smoothed labels over that of the consensus",
+            reached(f"{task}-smoothed") / parent(f"{task}-smoothed")),
+    )
 ]  # fmt: skip
 experiment = Experiment(
     name="protein-design-aav",
@@ -149,14 +154,17 @@ experiment = Experiment(
     studies=Study(trial, arms),
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     headline="",
     check_requirements=lambda config: load("aav") if config.table == "aav" else None,
     answer="""On real measurements of a capsid the consensus of the given sequences is fitter than the designed
     sequences, in the medium task {beats-the-consensus-medium} and in the hard one {beats-the-consensus-hard}, according
     to a network that predicts held-out measurements well {the-judge-knows} but puts the consensus, the wild type, at
-    .53, where .47 was measured; the designs reach .38 and .33. Smoothing gains .08 in the medium task
-    {smoothing-helps-medium}, more than fitting the network again without it {smoothing-is-more-than-a-refit-medium},
-    and only .02 in the hard one, where .27 is published {smoothing-helps-hard}. So try the consensus first, and report
-    it next to every designed sequence.""",
+    .53, where .47 was measured; the designs reach {fitness-over-consensus-medium:.00} and
+    {fitness-over-consensus-hard:.00} of its fitness. Smoothing gains .08 in the medium task {smoothing-helps-medium},
+    more than fitting the network again without it {smoothing-is-more-than-a-refit-medium}, and only .02 in the hard
+    one, where .27 is published {smoothing-helps-hard}, and where it is open whether that is more than a refit
+    {smoothing-is-more-than-a-refit-hard}. So try the consensus first, and report it next to every designed
+    sequence.""",
 )

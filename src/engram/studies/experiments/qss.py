@@ -19,7 +19,20 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 
 from engram.agents import EpsilonGreedy, TabularQ, TabularQSS
-from engram.lab import Experiment, Preset, Results, Run, Study, claims_from, maximum, metric, setting, settings, share
+from engram.lab import (
+    Experiment,
+    Preset,
+    Quantity,
+    Results,
+    Run,
+    Study,
+    claims_from,
+    maximum,
+    metric,
+    setting,
+    settings,
+    share,
+)
 from engram.lab.output.figures import add_line, colors
 from engram.numeric.finite_mdp import FiniteMDP
 from engram.tasks.environments.grid_transfer import MOVES, grid_transfer
@@ -244,27 +257,10 @@ claims = [
     paper("solved-in-50k", f"{AT_PUBLISHED} and with 400 actions nearly all QSS learners take a shortest path after "
         "50,000 episodes",
         share("solved", "agents")("qss-400-published") >= 0.9),
-    ours("redundancy-stops-q-learning",
-        f"{AT_PUBLISHED} Q-learning with 40 and with 400 actions hardly ever reaches the goal in 20,000 episodes",
-        maximum(mean_return("qsa-40-published"), mean_return("qsa-400-published")) <= -470.0),
-    *(
-        ours(f"tuned-{actions}-actions-cost-nothing",
-            f"At a learning rate of its own and with {actions} actions QSS takes a shortest path for good after at "
-            "most 1.5 times as many episodes as with 4",
-            solved_at(f"qss-{actions}") / solved_at("qss-4") <= 1.5)
-        for actions in ACTIONS[1:]
-    ),
     ours("redundancy-slows-tuned-q-learning",
         "With 40 actions Q-learning at a learning rate of its own takes a shortest path for good after at least 5 "
         "times as many episodes as with 4",
         solved_at("qsa-40") / solved_at("qsa-4") >= 5.0),
-    *(
-        ours(f"tuned-qss-ahead-with-{actions}-actions",
-            f"With {actions} actions and learning rates of their own QSS takes a shortest path for good after at most "
-            "a fifth of the episodes that Q-learning needs",
-            solved_at(f"qss-{actions}") / solved_at(f"qsa-{actions}") <= 0.2)
-        for actions in ACTIONS[1:]
-    ),
     paper("renamed-actions-are-relearned",
         f"{AT_PUBLISHED} and soon after the renaming QSS, which keeps its values, takes a shortest path for good (mean "
         "episode)",
@@ -277,48 +273,22 @@ claims = [
         f"{AT_PUBLISHED} and over the first 200 episodes after the renaming Q-learning with its old values loses at "
         "least 18 steps per episode to QSS, as many as a shortest path costs (mean return)",
         first_200("qss-transfer-published") - first_200("qsa-transfer-published") >= 18.0),
-    ours("q-learning-has-to-unlearn",
-        f"{AT_PUBLISHED} and over the first 200 episodes after the renaming Q-learning with its old values goes astray "
-        "(mean return)",
-        first_200("qsa-transfer-published") <= -200.0),
-    ours("scratch-is-slow",
-        f"{AT_PUBLISHED} neither QSS nor Q-learning gets far in 10,000 episodes from scratch (mean return)",
-        maximum(mean_return("qss-scratch-published"), mean_return("qsa-scratch-published")) <= -400.0),
-    ours("tuned-transfer-gains",
-        "At a learning rate of its own and over the first 200 episodes after the renaming QSS has a much higher mean "
-        "return than from scratch",
-        first_200("qss-transfer") - first_200("qss-scratch") >= 100.0),
     ours("tuned-qss-ahead-after-renaming",
         "At learning rates of their own and over the first 200 episodes after the renaming Q-learning with its old "
         "values loses at least 18 steps per episode to QSS (mean return)",
         first_200("qss-transfer") - first_200("qsa-transfer") >= 18.0),
-    *(
-        ours(f"noise-{noise}-is-bearable",
-            f"If one action in {round(1 / noise)} is random, the final return of QSS with a known inverse model is "
-            "hardly lower than that of Q-learning",
-            metric("late_return")(f"qss-noise-{noise}") - metric("late_return")(f"qsa-noise-{noise}") >= -3.0)
-        for noise in NOISES[:2]
-    ),
-    *(
-        ours(f"noise-{noise}-is-learned-sooner",
-            f"If a share of {noise} of the actions is random, the mean return of QSS with a known inverse model over "
-            "20,000 episodes is higher than that of Q-learning by at least a step of an episode",
-            mean_return(f"qss-noise-{noise}") - mean_return(f"qsa-noise-{noise}") >= 1.0)
-        for noise in NOISES
-    ),
-    ours("q-learning-avoids-the-cliff",
-        "With a windy cliff Q-learning reaches the goal nearly as often as possible, which is in 50 % of the episodes",
-        success("qsa-cliff") >= 0.45),
+    ours("noise-0.5-is-bearable",
+        "If one action in 2 is random, the final return of QSS with a known inverse model is hardly lower than that of "
+        "Q-learning",
+        metric("late_return")("qss-noise-0.5") - metric("late_return")("qsa-noise-0.5") >= -3.0),
+    ours("noise-0.5-is-learned-sooner",
+        "If a share of 0.5 of the actions is random, the mean return of QSS with a known inverse model over 20,000 "
+        "episodes is higher than that of Q-learning by at least a step of an episode",
+        mean_return("qss-noise-0.5") - mean_return("qsa-noise-0.5") >= 1.0, revised="higher, by any amount"),
     paper("qss-falls-off-the-cliff",
         "With a windy cliff QSS, which treats its best next state as certain, seldom reaches the goal at the published "
         "learning rate",
         success("qss-cliff-published") <= 0.25,
-        source="Edwards et al. (2020), start of the method; criterion ours",
-        published="the method needs a deterministic environment (stated)"),
-    paper("the-cliff-is-for-q-learning-at-the-published-rate",
-        "With a windy cliff and the published learning rate QSS reaches the goal in far fewer episodes than Q-learning "
-        "(difference of shares)",
-        success("qsa-cliff-published") - success("qss-cliff-published") >= 0.3,
         source="Edwards et al. (2020), start of the method; criterion ours",
         published="the method needs a deterministic environment (stated)"),
     ours("tuned-qss-falls-off-the-cliff", "With a windy cliff QSS also seldom reaches the goal at the learning rate at "
@@ -328,6 +298,41 @@ claims = [
         "With a windy cliff and a learning rate of 1, at which the values of QSS become exact, it reaches the goal in "
         "far fewer episodes than Q-learning at the same rate (difference of shares)",
         success("qsa-cliff-1") - success("qss-cliff-1") >= 0.3),
+]  # fmt: skip
+quantities = [
+    Quantity("q-learning-with-redundant-actions", f"{AT_PUBLISHED}, mean return of Q-learning over 20,000 episodes, "
+        "with 40 or with 400 actions, whichever is higher",
+        maximum(mean_return("qsa-40-published"), mean_return("qsa-400-published"))),
+    *(
+        Quantity(f"qss-with-{actions}-over-4-actions", "Episodes after which QSS at a learning rate of its own takes a "
+            f"shortest path for good with {actions} actions, over those with 4",
+            solved_at(f"qss-{actions}") / solved_at("qss-4"))
+        for actions in ACTIONS[1:]
+    ),
+    *(
+        Quantity(f"qss-over-q-learning-with-{actions}-actions", "Episodes after which QSS takes a shortest path for "
+            f"good with {actions} actions, over those of Q-learning, at learning rates of their own",
+            solved_at(f"qss-{actions}") / solved_at(f"qsa-{actions}"))
+        for actions in ACTIONS[1:]
+    ),
+    Quantity("q-learning-after-renaming", f"{AT_PUBLISHED}, mean return of Q-learning with its old values over the "
+        "first 200 episodes after the renaming",
+        first_200("qsa-transfer-published")),
+    Quantity("transfer-over-scratch", "Mean return of QSS at a learning rate of its own over the first 200 episodes "
+        "after the renaming, less that from scratch",
+        first_200("qss-transfer") - first_200("qss-scratch")),
+    *(
+        Quantity(f"lead-with-noise-{noise}", f"Mean return of QSS with a known inverse model over 20,000 episodes less "
+            f"that of Q-learning, if a share of {noise} of the actions is random",
+            mean_return(f"qss-noise-{noise}") - mean_return(f"qsa-noise-{noise}"))
+        for noise in (0.25, 0.75)
+    ),
+    Quantity("q-learning-on-the-cliff", "Share of the episodes in which Q-learning reaches the goal with a windy cliff "
+        "(0.5 is possible)",
+        success("qsa-cliff")),
+    Quantity("q-learning-over-qss-on-the-cliff", f"{AT_PUBLISHED}, share of the episodes in which Q-learning reaches "
+        "the goal with a windy cliff, less that of QSS",
+        success("qsa-cliff-published") - success("qss-cliff-published")),
 ]  # fmt: skip
 
 
@@ -364,20 +369,23 @@ experiment = Experiment(
     studies=Study(trial, arms),
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     headline="return",
     answer="""At the published learning rate QSS takes a shortest path for good after some 25,000 episodes, with 400
-    actions as with 4 {400-actions-cost-nothing}, while Q-learning with 40 or 400 hardly ever reaches the goal
-    {redundancy-stops-q-learning}. At rates of their own both learn two hundred times as fast, but Q-learning needs
-    {redundancy-slows-tuned-q-learning:0} times as many episodes with 40 actions as with 4
-    {redundancy-slows-tuned-q-learning}. After the actions are renamed, QSS takes a shortest path for good within 8
-    episodes {renamed-actions-are-relearned}; Q-learning with its old values goes astray at the published rate
-    {q-learning-has-to-unlearn}, and at a rate of its own still loses {tuned-qss-ahead-after-renaming:0} steps per
-    episode to QSS over the first 200 {tuned-qss-ahead-after-renaming}. If one action in two is random, QSS learns a
-    little sooner than Q-learning if it knows which action leads to which state {noise-0.5-is-learned-sooner}, and its
-    final return is lower by at most 3 {noise-0.5-is-bearable}. With a windy cliff it seldom reaches the goal at the
-    published learning rate of .01 {qss-falls-off-the-cliff} and in .1 % of the episodes at a rate of 1, where its
-    values are exact {qss-falls-off-the-cliff-at-1}; only at rates near .1, which validation chooses, does it reach the
-    goal as often as Q-learning {tuned-qss-falls-off-the-cliff} {q-learning-avoids-the-cliff}: QSS suits actions that
-    are redundant or change, but not environments where chance is costly.""",
+    actions as with 4 {400-actions-cost-nothing}, while the mean return of Q-learning with 40 or 400 is
+    {q-learning-with-redundant-actions:0}, where -500 is never to reach the goal. At rates of their own both learn two
+    hundred times as fast, but Q-learning needs {redundancy-slows-tuned-q-learning:0} times as many episodes with 40
+    actions as with 4 {redundancy-slows-tuned-q-learning}. After the actions are renamed, QSS takes a shortest path for
+    good within 8 episodes {renamed-actions-are-relearned}; Q-learning with its old values goes astray at the published
+    rate, with a mean return of {q-learning-after-renaming:0} over the first 200, and at a rate of its own still loses
+    {tuned-qss-ahead-after-renaming:0} steps per episode to QSS over them {tuned-qss-ahead-after-renaming}. If one
+    action in two is random, QSS learns a little sooner than Q-learning if it knows which action leads to which state
+    {noise-0.5-is-learned-sooner}, though if one in four is, its mean return is higher by only
+    {lead-with-noise-0.25:0.0}, and its final return is lower by at most 3 {noise-0.5-is-bearable}. With a windy cliff
+    it seldom reaches the goal at the published learning rate of .01 {qss-falls-off-the-cliff} and in .1 % of the
+    episodes at a rate of 1, where its values are exact {qss-falls-off-the-cliff-at-1}; only at rates near .1, which
+    validation chooses, does it reach the goal as often as Q-learning {tuned-qss-falls-off-the-cliff}, which does in
+    {q-learning-on-the-cliff:0 %} of the episodes: QSS suits actions that are redundant or change, but not environments
+    where chance is costly.""",
 )

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engram.lab import Experiment, Preset, Run, Study, setting, settings
-from engram.studies.experiments.associative_recall.claims import arms, claims, figure
+from engram.studies.experiments.associative_recall.claims import arms, claims, figure, quantities
 from engram.studies.experiments.associative_recall.networks import Network, looked_up
 from engram.tasks import AssociativeRecall, Episode, PatternCompletion
 
@@ -157,15 +157,16 @@ experiment = Experiment(
     studies=Study(trial, arms, gpu=True),
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     headline="wrong",
     answer="""If keys are bound again, the delta rule recalls three times as many of their last values as Hebb's
-    {delta-rebinds}; with new pairs alone, as many as a key has features, it is hardly ahead {delta-before-hebb}.
-    After many pairs that are never asked, a gate that clears the memory helps the delta rule {gate-clears-noise};
-    least squares is level with it or a little behind {least-squares-up-to-capacity}, and its second matrix gains
-    less than a larger first one would {a-second-matrix-is-worth-more}. With twice as many pairs as key features,
-    every write falls behind attention, which keeps all of them {all-below-attention}. A Hebbian plastic network and
-    an LSTM of as many parameters recall next to nothing, even after five times the training {plastic-rnn-recalls}
-    {writes-before-plastic-rnn} {writes-before-lstm}; binary patterns are completed by a layer with Hebb's write
-    with a tenth of the plastic network's errors {completion-needs-no-recurrence}.""",
+    {delta-rebinds}; with new pairs alone, as many as a key has features, it is hardly ahead {delta-before-hebb}. After
+    many pairs that are never asked, a gate that clears the memory helps the delta rule {gate-clears-noise}; least
+    squares is level with it or a little behind {least-squares-up-to-capacity}, and its second matrix gains less than a
+    larger first one would {a-second-matrix-is-worth-more}. With twice as many pairs as key features, every write falls
+    behind attention, which keeps all of them {all-below-attention}. A Hebbian plastic network and an LSTM of as many
+    parameters recall next to nothing, even after five times the training {plastic-rnn-recalls} {writes-before-lstm};
+    binary patterns are completed by a layer with Hebb's write with a tenth of the plastic network's errors
+    {completion-needs-no-recurrence}.""",
 )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from engram.lab import Experiment, Grid, Preset, Profiles, Study
 from engram.studies.experiments.blur import images, planar
-from engram.studies.experiments.blur.claims import claims
+from engram.studies.experiments.blur.claims import claims, quantities
 from engram.tasks import data
 
 SMALL = {"generations": 2, "size": 4, "restarts": 1, "meta_steps": 2, "steps": 2, "batch": 16, "hidden": 3}
@@ -73,6 +73,7 @@ experiment = Experiment(
     studies={"planar": Study(planar.trial, planar.arms), "images": Study(images.trial, images.arms)},
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     check_requirements=check_requirements,
     answer="""From two to ten steps on unseen functions a rule with two states, evolved in minutes, is no faster than
@@ -83,8 +84,8 @@ experiment = Experiment(
     MNIST is behind SGD after two steps, on these {small-after-2} and on larger images {large-after-2}, and on digits it
     is open whether it is ahead {digits-after-2}; with normalised units, as the rule has, momentum is ahead of it on
     digits {digits-after-2-normalised} and on larger images {large-after-2-normalised}. Oja's decay keeps synapses
-    bounded in 35 of 40 seeds {oja-bounds-synapses}, without it they grow {without-it-they-grow}, and more states of a
-    neuron help {more-states-help}; normalisation in both passes is no better than in the forward
+    bounded in 35 of 40 seeds, without it they grow {growth-without-oja:0}-fold, and four states of a neuron are
+    {more-states:.00} more accurate than two; normalisation in both passes is no better than in the forward
     {norm-on-both-ways-beats-normed-forward} or the backward pass {norm-on-both-ways-beats-normed-backward} alone, or
     than none {norm-on-both-ways-beats-not-normed}. So tune the initial weights of descent before comparing a learned
     rule with it.""",

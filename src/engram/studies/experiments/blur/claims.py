@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from engram.lab import Measure, claims_from, metric, minimum
+from engram.lab import Measure, Quantity, claims_from, metric, minimum
 
 PAPER = "Sandler et al. 2021"
 DESCENT = ("sgd", "momentum", "normalised", "adam")
@@ -12,10 +12,8 @@ faster = source(
     f"{PAPER}, figures 5 and 6; criterion ours", published="converges much faster than SGD at first (curves)"
 )
 general = source(f"{PAPER}, section 4.1, figure 4; criterion ours", published="learns unseen tasks (curves)")
-deep = source(f"{PAPER}, section 4.5, figure 10; criterion ours")
 control = source("ours: the control", published="")
 other = source(PAPER)
-bounded = source(f"{PAPER}, equation 8 and appendix C.6; criterion ours", published="bounds growth")
 unseen_10 = metric("unseen_10")
 
 
@@ -57,23 +55,11 @@ claims = [
             ("not-normed", "without"),
         )
     ),
-    bounded("oja-bounds-synapses",
-        "With Oja's decay synapses typically stay bounded over 200 steps (standard deviation)",
-        metric("std_oja")("evolved").median() <= 10.0),
-    bounded("without-it-they-grow", "Synapses of genomes that were evolved with Oja's decay grow larger without it "
-        "(ratio of standard deviations)",
-        (metric("std_unlimited")("evolved") / metric("std_oja")("evolved")).median() >= 2.0),
     other("no-gradient-of-anything",
         "The update of a genome other than descent's, as an evolved one is, is not a gradient field (relative "
         "antisymmetric part of its Jacobian)",
         metric("antisymmetry")("evolved") >= 1e-3, source=f"{PAPER}, figure 2", sameness="identity",
         published="mixed derivatives differ (picture)"),
-    control("descent-is-one", "The update of the backpropagation genome is a gradient field",
-        metric("antisymmetry_of_backprop")("evolved") <= 1e-10, sameness="identity"),
-    other("more-states-help",
-        "Genomes with four states learn unseen functions better in ten steps than those with two",
-        (unseen_10("four-states") - unseen_10("evolved")).median() >= 0.01,
-        source=f"{PAPER}, figure 13; criterion ours", published="more states are better (curves)"),
     *(
         claim
         for data, time, what in (
@@ -96,15 +82,36 @@ claims = [
             lead("images", f"small_{time}", f"small_sgd_{time}").median() >= 0.02)
         for time in (2, 5)
     ),
-    control("learns-other-labels",
-        "If the labels of classes change after ten steps, an evolved genome typically learns most of them in ten more",
-        metric("relabelled_10")("images").median() >= 0.7, source="ours"),
-    deep("shallow-genomes-do-not-go-deeper",
-        "A genome evolved with one hidden layer loses accuracy with two (after ten steps)",
-        lead("images", "small_10", "deep_10").median() >= 0.1,
-        published="a genome of shallow networks fails in deeper ones"),
-    deep("deep-genomes-go-shallower-and-deeper",
-        "A genome evolved with two hidden layers loses little with one or three (after ten steps)",
-        minimum(*(lead("deep-images", f"{n}_10", "small_10") for n in ("shallow", "deeper"))).median() >= -0.1,
-        published="a genome of deep networks trains shallower and deeper ones"),
 ]  # fmt: skip
+quantities = [
+    Quantity(
+        "synapses-with-oja",
+        "Standard deviation of synapses after 200 steps with Oja's decay (median)",
+        metric("std_oja")("evolved").median(),
+    ),
+    Quantity(
+        "growth-without-oja",
+        "Standard deviation of synapses without Oja's decay over that with it, for genomes evolved with it (median)",
+        (metric("std_unlimited")("evolved") / metric("std_oja")("evolved")).median(),
+    ),
+    Quantity(
+        "more-states",
+        "Accuracy of genomes with four states on unseen functions after ten steps minus that with two (median)",
+        (unseen_10("four-states") - unseen_10("evolved")).median(),
+    ),
+    Quantity(
+        "other-labels",
+        "Accuracy of an evolved genome ten steps after the labels of classes have changed (median)",
+        metric("relabelled_10")("images").median(),
+    ),
+    Quantity(
+        "shallow-genomes-deeper",
+        "Accuracy of a genome evolved with one hidden layer minus that with two (after ten steps, median)",
+        lead("images", "small_10", "deep_10").median(),
+    ),
+    Quantity(
+        "deep-genomes-elsewhere",
+        "Accuracy of a genome evolved with two hidden layers in one or three, the lower, minus that in two (median)",
+        minimum(*(lead("deep-images", f"{n}_10", "small_10") for n in ("shallow", "deeper"))).median(),
+    ),
+]

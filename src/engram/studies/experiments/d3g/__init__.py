@@ -15,7 +15,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from engram.lab import Experiment, Preset, Results, Study, claims_from, metric
+from engram.lab import Experiment, Preset, Quantity, Results, Study, claims_from, metric
 from engram.lab.output.figures import add_line, colors
 from engram.studies.experiments.d3g import pendulum, point
 from engram.tasks.environments.point_world import STEP
@@ -63,9 +63,6 @@ claims = [
     ours("d3g-swings-up", "D3G swings up a pendulum (mean return)", returns("pendulum-d3g") >= -300.0),
     ours("without-the-cycle-it-does-not", "Without its cycle D3G does not swing up a pendulum (mean return)",
         returns("pendulum-no-cycle") <= -800.0),
-    ours("the-cycle-keeps-proposals-reachable",
-        "On a pendulum proposals reach much farther without the cycle than with it (largest coordinate, median ratio)",
-        (largest_step("pendulum-no-cycle") / largest_step("pendulum-d3g")).median() >= 5.0, seeds=10),
     ours("the-point-world-needs-no-cycle", "In the point world the mean return of D3G is no lower without its cycle",
         source_return("point-no-cycle") - source_return("transfer-d3g") >= -0.2),
     ours("no-worse-than-td3", "On a pendulum the mean return of D3G is not much below that of TD3",
@@ -85,10 +82,19 @@ claims = [
     paper("ahead-of-cloning",
         "From states of random walks D3G reaches a higher mean return than behavioural cloning",
         last_round("observed-d3g") - last_round("observed-bco") >= 15.0),
-    ours("cloning-is-as-good-as-its-demonstrator",
-        "Behavioural cloning from states of random walks reaches about the mean return of random actions",
-        (last_round("observed-bco") - metric("random")("observed-bco")).within(0.0, 6.0)),
 ]  # fmt: skip
+quantities = [
+    Quantity(
+        "proposals-without-cycle",
+        "Farthest proposal on a pendulum without the cycle over that with it (largest coordinate, median)",
+        (largest_step("pendulum-no-cycle") / largest_step("pendulum-d3g")).median(),
+    ),
+    Quantity(
+        "cloning-over-random",
+        "Mean return of behavioural cloning from states of random walks minus that of random actions",
+        last_round("observed-bco") - metric("random")("observed-bco"),
+    ),
+]
 
 
 def figure(results: Results) -> go.Figure:
@@ -120,16 +126,17 @@ experiment = Experiment(
     },
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     headline="return",
     answer="""D3G swings up a pendulum {d3g-swings-up} as well as TD3 does, with a mean return of -162
     {no-worse-than-td3}. On the pendulum it needs its cycle: without it the return is -1447
-    {without-the-cycle-it-does-not}, and proposals reach seven times as far {the-cycle-keeps-proposals-reachable},
-    whereas in the point world it does as well without {the-point-world-needs-no-cycle}. From states of random walks and
-    480 steps of its own it learns to reach the middle of the point world {random-states-teach}, with a return of -3,
-    where behavioural cloning gets -30 {ahead-of-cloning}, as random actions do
-    {cloning-is-as-good-as-its-demonstrator}. After a change of actuators D3G with its old values does better than from
-    scratch, -4.0 against -6.9 {values-survive-other-actuators}, but TD3 that simply learns on does better still, with
-    -3.2 {kept-values-as-good-as-learning-on}. So D3G is useful for logs of states without actions, if they cover the
-    space as random walks do; if actions are known, TD3 does as well.""",
+    {without-the-cycle-it-does-not}, and proposals reach {proposals-without-cycle:0} times as far, whereas
+    in the point world it does as well without {the-point-world-needs-no-cycle}. From states of random walks and 480
+    steps of its own it learns to reach the middle of the point world {random-states-teach}, with a return of -3, where
+    behavioural cloning gets -30 {ahead-of-cloning}, {cloning-over-random:0} more than random
+    actions. After a change of actuators D3G with its old values does better than from scratch, -4.0 against -6.9
+    {values-survive-other-actuators}, but TD3 that simply learns on does better still, with -3.2
+    {kept-values-as-good-as-learning-on}. So D3G is useful for logs of states without actions, if they cover the space
+    as random walks do; if actions are known, TD3 does as well.""",
 )

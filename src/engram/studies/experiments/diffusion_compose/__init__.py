@@ -33,7 +33,7 @@ from engram.analysis.composition import (
 from engram.generative.diffusion import CondUNet, GaussianDiffusion
 from engram.lab import Experiment, Preset, Results, Run, Study, setting, settings
 from engram.lab.output.figures import add_line, colors
-from engram.studies.experiments.diffusion_compose.claims import claims
+from engram.studies.experiments.diffusion_compose.claims import claims, quantities
 from engram.tasks import GaussianBumps
 
 LAYER = 4  # the last block before the bottleneck
@@ -427,6 +427,7 @@ experiment = Experiment(
     studies={"drawing": Study(trial, arms, gpu=True), "lattices": Study(overlaps, lattices)},
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     headline="accuracy",
     answer="""Held-out pairs of values are drawn nearly as accurately as training pairs {composes}, far better than by

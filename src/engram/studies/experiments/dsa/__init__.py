@@ -23,7 +23,7 @@ from sklearn.manifold import ClassicalMDS
 from engram.lab import Experiment, Preset, Results, Study
 from engram.lab.output.figures import add_map
 from engram.studies.experiments.dsa import driven, measured, order
-from engram.studies.experiments.dsa.claims import claims
+from engram.studies.experiments.dsa.claims import claims, quantities
 from engram.studies.experiments.dsa.comparison import trial
 from engram.studies.experiments.dsa.networks import FlipFlop, Rules
 from engram.studies.experiments.dsa.simulated import Embeddings, Ring, SameGeometry, Topology, memory
@@ -108,6 +108,7 @@ experiment = Experiment(
     studies=studies,
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     headline="",
     tasks=measured.tasks,

@@ -21,7 +21,7 @@ from plotly.subplots import make_subplots
 from engram.lab import Experiment, Preset, Results, Study, Task
 from engram.lab.output.figures import add_line, colors
 from engram.studies.experiments.episodic_control import control, look_up, stream
-from engram.studies.experiments.episodic_control.claims import claims
+from engram.studies.experiments.episodic_control.claims import claims, quantities
 from engram.studies.experiments.episodic_control.control import FIXED, FORMS, GAMES, OTHERS, PAIR, POLICIES
 from engram.tasks.environments.atari import make_atari
 
@@ -182,6 +182,7 @@ experiment = Experiment(
     },
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     headline="return",
     check_requirements=check_requirements,

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from engram.lab import Experiment, Preset, Results, Study
 from engram.lab.output.figures import colors
 from engram.studies.experiments.expander_memory import clusters, contents, recovery, stored
-from engram.studies.experiments.expander_memory.claims import claims
+from engram.studies.experiments.expander_memory.claims import claims, quantities
 
 studies = {
     "recovery": Study(recovery.trial, recovery.arms),
@@ -85,6 +85,7 @@ experiment = Experiment(
     studies=studies,
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     headline="",
     answer="""Expander networks of all sizes recover {errors-in-a-fixed-share:0 %} of states with 4 % of their nodes
@@ -92,12 +93,13 @@ experiment = Experiment(
     grows exponentially with that of nodes {exponentially-many-states}. Local wiring {local-wiring-fails} and
     independent blocks {blocks-fail}, which are smaller codes of a higher rate, do not; if 2 % of the clusters answer at
     random in every sweep, the network still recovers from 2 % errors {hidden-faults}, but in less than a fifth of the
-    cases if 5 % do {more-hidden-faults}. At 10 % errors the network recovers 16 % of the states
+    cases if 5 % do {more-hidden-faults}. At 10 % errors the network recovers {par-is-in-scaling-only:0 %} of the states
     {par-is-in-scaling-only} and belief propagation on the same graph all of them {belief-propagation-goes-further}: the
     network's strength is its scaling, not the number of errors it corrects. Its states are given by its wiring, and
-    imposing random patterns would leave hardly any others consistent with all clusters, if these are independent
-    {and-leave-no-joint-state}; contents of your own can be attached to its states by a scaffold, which holds as many as
-    it has nodes {scaffold-holds-its-nodes}. So use it where its own states will do: for contents, a pseudo-inverse
-    network with as many weights holds twice as many perfectly {scaffold-declines-smoothly}, and at four times as many
-    returns the cue, of which a scaffold then keeps a third {scaffold-keeps-something}.""",
+    imposing random patterns would leave hardly any others consistent with all clusters, if these are independent (the
+    logarithm of their number is {joint-states:0.00} per node); contents of your own can be attached to its states by a
+    scaffold, which holds as many as it has nodes {scaffold-holds-its-nodes}. So use it where its own states will do:
+    for contents, a pseudo-inverse network with as many weights holds twice as many perfectly
+    {scaffold-declines-smoothly}, and at four times as many returns the cue, of which a scaffold then keeps a third
+    {scaffold-keeps-something}.""",
 )

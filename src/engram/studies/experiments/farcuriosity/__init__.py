@@ -19,7 +19,7 @@ from plotly.subplots import make_subplots
 from engram.lab import Experiment, Preset, Results, Study
 from engram.lab.output.figures import PALETTE, add_line
 from engram.studies.experiments.farcuriosity import compared, forgetting, policy, walk
-from engram.studies.experiments.farcuriosity.claims import claims
+from engram.studies.experiments.farcuriosity.claims import claims, quantities
 
 SHOWN = {"walk-rnd": "one module", "walk-far": "fragments"}
 
@@ -113,22 +113,23 @@ experiment = Experiment(
     },
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     headline="curiosity",
     tasks=compared.tasks,
     check_requirements=check_requirements,
     answer="""A single predictor forgets: its error in the first room triples at a low learning rate {forgets-slow} and
     rises 370-fold at a high one {forgets-fast}, to a third of that before training; four times the width reduces this
-    to a fifth {width-forgets-too}, as does EWC at the strength chosen for all rooms, while a predictor for each room
-    forgets nothing {rooms-over-ewc}; replay of old observations, a tenth of each batch, reduces the rise to 59-fold
-    {replay-keeps}. If they are cut at surprise, fragments begin at doors {cuts-at-doors}, new rooms are
-    {novelty-stays:0.0} times as interesting as to a single module {novelty-stays}, and the fragments of known rooms are
-    active again soon after entry {recalls}. On return these are .8 times as interesting as to a single module in the
-    first 256 steps {known-at-entry}; in steps 65 to 320 they are only a tenth as interesting {known-again}, in 31 of 40
-    seeds, while in nine the fragment of one room also serves another; cuts at random, which make a quarter fewer
-    fragments, do worse {surprise-matters}. But fragments are made even if all rooms are identical {same-rooms}. An
-    agent rewarded by curiosity sees five times as many cells as one without a reward {curiosity-explores}, but
-    fragments add nothing to that: with them it sees 9 % fewer cells than with a single module {explores-more}, and no
-    more than if they are cut as often at random {more-than-by-chance}; so use fragments to remember which rooms are
-    known, not to explore more.""",
+    to a fifth {width-forgets-too}, as does EWC at the strength chosen for all rooms, to {ewc-over-rooms:.00} more than
+    a predictor for each room, which forgets nothing; replay of old observations, a tenth of each batch, reduces the
+    rise to 59-fold {replay-keeps}. If they are cut at surprise, fragments begin at doors {cuts-at-doors}, new rooms are
+    {novelty-of-new-rooms:0.0} times as interesting as to a single module, and the fragments of known rooms are active
+    again soon after entry {recalls}. On return these are .8 times as interesting as to a single module in the first 256
+    steps {known-at-entry}; in steps 65 to 320 they are only a tenth as interesting {known-again}, in 31 of 40 seeds,
+    while in nine the fragment of one room also serves another; cuts at random, which make a quarter fewer fragments, do
+    worse {surprise-matters}. But fragments are made even if all rooms are identical {same-rooms}. An agent rewarded by
+    curiosity sees five times as many cells as one without a reward {curiosity-explores}, but fragments add nothing to
+    that: with them it sees 9 % fewer cells than with a single module {explores-more}, and no more than if they are cut
+    as often at random {more-than-by-chance}; so use fragments to remember which rooms are known, not to explore
+    more.""",
 )

@@ -20,7 +20,7 @@ from plotly.subplots import make_subplots
 from engram.lab import Experiment, Preset, Results, Study
 from engram.lab.output.figures import PALETTE
 from engram.studies.experiments.farmap import clock, walks
-from engram.studies.experiments.farmap.claims import claims
+from engram.studies.experiments.farmap.claims import claims, quantities
 from engram.studies.experiments.farmap.walks import FRAMES
 
 few = {"small": 2, "small_steps": 200}
@@ -105,6 +105,7 @@ experiment = Experiment(
     studies=studies,
     presets=presets,
     claims=claims,
+    quantities=quantities,
     figure=figure,
     revision=2,
     headline="coverage",
@@ -113,18 +114,17 @@ experiment = Experiment(
     rapidly: in 300 mazes of 5,000 steps, as many as published, the classic explorer takes {steps-to-half:0.00} times as
     many steps to half of the world {steps-to-half}, but {steps-to-70:0.00} times to 70 % {steps-to-70} and
     {steps-to-80:0.00} times to 80 % {steps-to-80}; in shorter walks FARMap covers {no-loss:0.00} times as much,
-    averaged over steps {no-loss}, and 1.08 times in large mazes {somewhat-faster-large}; it examines
-    {planning-large:0.00} times as many cells for frontiers and paths {planning-large}; by the clock it takes
-    {less-time:0.0} times as long for each cell that it sees {less-time}, since of our explorers that with one map had
-    been made fast last. The speed is due to its preferences among frontiers: one map with the same preferences is as
-    fast {steps-to-half-by-taste} and covers more, so that FARMap reaches {coverage-not-by-taste:0.00} of it
-    {coverage-not-by-taste}, and {coverage-large-not-by-taste:0.00} in large mazes {coverage-large-not-by-taste}, at
-    half of the active memory {memory-not-by-taste}. Where it cuts matters less: with the same number of cuts at regular
-    intervals the active map is as small within 5 % {surprise-memory-clock}; with random cuts it is larger
-    {surprise-memory}, though in two rooms {cuts-at-doors:0 %} of the cuts at surprise are at the door {cuts-at-doors}.
-    Recall gains 3 % {recall-matters}, which took 80 seeds to tell from 2 %; walks to other maps gain nothing
-    {other-maps-matter}. So fragment a map if the part in use has to be small; all parts together take {all-maps:0.0}
-    times the memory of a single map {all-maps}, and in 300 mazes of 5,000 steps, as many as published, 4.3 times, where
-    the active map is .29 times as large in large mazes; over so many steps FARMap covers .98 times as much there, in
-    five seeds too near to 1 to decide.""",
+    averaged over steps {no-loss}, and {coverage-large:0.00} times in large mazes; it examines {planning-large:0.00}
+    times as many cells for frontiers and paths {planning-large}; by the clock it takes {less-time:0.0} times as long
+    for each cell that it sees {less-time}, since of our explorers that with one map had been made fast last. The speed
+    is due to its preferences among frontiers: one map with the same preferences is as fast {steps-to-half-by-taste} and
+    covers more, so that FARMap reaches {coverage-not-by-taste:0.00} of it {coverage-not-by-taste}, and
+    {coverage-large-not-by-taste:0.00} in large mazes {coverage-large-not-by-taste}, at half of the active memory
+    {memory-not-by-taste}. Where it cuts matters less: with the same number of cuts at regular intervals the active map
+    is as small within 5 % {surprise-memory-clock}; with random cuts it is larger {surprise-memory}, though in two rooms
+    {cuts-at-doors:0 %} of the cuts at surprise are at the door {cuts-at-doors}. Recall gains 3 % {recall-matters},
+    which took 80 seeds to tell from 2 %; walks to other maps gain nothing {other-maps-matter}. So fragment a map if the
+    part in use has to be small; all parts together take {all-maps:0.0} times the memory of a single map {all-maps}, and
+    in 300 mazes of 5,000 steps, as many as published, 4.3 times, where the active map is .29 times as large in large
+    mazes; over so many steps FARMap covers .98 times as much there, in five seeds too near to 1 to decide.""",
 )

@@ -5,7 +5,7 @@ Later came the one that a learned update improves features for the new task, whi
 an untrained body, since such a body met the criteria of the record.
 """
 
-from engram.lab import claims_from, maximum, metric
+from engram.lab import Quantity, claims_from, maximum, metric
 
 SOURCE = "Xiong, Ren & Urtasun 2019, abstract, all that could be read; tasks, networks and criterion ours"
 survives = claims_from(
@@ -16,7 +16,6 @@ improves = claims_from(
 )
 ours = claims_from("ours")
 LEAD = 0.05  # three standard errors of a difference of accuracies on the 1,500 test images of a seed
-LATER = f"{SOURCE}, changed when the record was known"
 HAND_MADE = {
     "l2": "an anchor",
     "ewc": "EWC",
@@ -33,7 +32,8 @@ claims = [
         "outputs a low accuracy on the first", output(SINGLE) <= 0.10,
         published="outputs change fast when the data change (no figure)"),
     survives("features-are-left", "If outputs are forgotten, probes with all examples are more accurate than on an "
-        "untrained body", probe(SINGLE) - metric("probe_old_random")(SINGLE) >= LEAD, source=LATER),
+        "untrained body", probe(SINGLE) - metric("probe_old_random")(SINGLE) >= LEAD,
+        revised="probes with five examples per class keep three fifths of their accuracy just after the first task"),
     ours("half-of-what-was-learned-is-left", "If outputs are forgotten, probes with all examples keep at least two "
         "fifths of what learning the first task had added to the accuracy on an untrained body (share that is lost)",
         metric("relative_forgetting")(SINGLE) <= 0.6),
@@ -43,10 +43,8 @@ claims = [
     survives("few-examples-recover",
         "If outputs are forgotten, probes with five examples per class are more accurate than the outputs, and than "
         "such probes on an untrained body (the smaller lead)",
-        five(SINGLE) - maximum(output(SINGLE), metric("five_old_random")(SINGLE)) >= LEAD, source=LATER),
-    ours("few-examples-are-enough",
-        "If outputs are forgotten, probes with five examples per class are nearly as accurate as those with all",
-        five(SINGLE) - 0.85 * probe(SINGLE) >= 0.0),
+        five(SINGLE) - maximum(output(SINGLE), metric("five_old_random")(SINGLE)) >= LEAD,
+        revised="more accurate than the outputs alone, by at least .3"),
     improves("learned-updates-keep-more",
         "After a learned update probes are more accurate on the old task than after Adam at its best rate",
         probe("learned") - probe("finetune") >= 0.01),
@@ -62,13 +60,6 @@ claims = [
     ours("as-good-as-plain", "Over both tasks probes are as accurate after a learned update as after Adam at its best "
         "rate",
         balance("learned") - balance("finetune") >= -0.01),
-    *(
-        ours(f"as-good-as-{arm}",
-            f"Over both tasks probes are as accurate after a learned update as after {how} at its best strength and "
-            "rate",
-            balance("learned") - balance(arm) >= -0.01)
-        for arm, how in HAND_MADE.items()
-    ),
     ours("not-only-rates", "Over both tasks probes are more accurate after an update learned for each weight than "
         "after one with only a learned rate for each layer", balance("learned") - balance("learned-rates") >= 0.01),
     improves("it-mimics-the-teacher", "On unseen pairs of tasks, a learned update brings activity closer to that of a "
@@ -80,7 +71,15 @@ claims = [
     ours("longer-sequences",
         "After five tasks probes are more accurate on the first four with an update trained on pairs than with Adam",
         sequence("learned") - sequence("finetune") >= 0.01),
-    ours("untrained-is-adam",
-        "An untrained rule takes the steps of Adam (gap relative to the largest weight, over twenty steps)",
-        metric("gap_to_adam")("learned") <= 1e-4, sameness="identity"),
+]  # fmt: skip
+quantities = [
+    Quantity("five-over-all-examples", "Accuracy of probes with five examples per class on the first task over that of "
+        "probes with all, if outputs are forgotten",
+        five(SINGLE) / probe(SINGLE)),
+    *(
+        Quantity(f"learned-over-{arm}", "Accuracy of probes over both tasks after a learned update less that after "
+            f"{how} at its best strength and rate",
+            balance("learned") - balance(arm))
+        for arm, how in HAND_MADE.items()
+    ),
 ]  # fmt: skip
