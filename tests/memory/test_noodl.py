@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from engram.memory import NOODL, hard_threshold, match_dictionaries, noodl_step
-from engram.memory.dictionary.mixtures import mixtures
+from engram.memory.dictionary.noodl import mixtures
 from engram.memory.dictionary.step import dictionary_gradient, unbiased_gradient
 from engram.storage import CannotWriteError, CorruptFileError, checkpoint
 from engram.tasks import make_sparse_dictionary_data, perturb_dictionary

@@ -216,9 +216,13 @@ def test_a_rule_with_an_update_of_its_own_is_left_to_the_plain_scan():
 
 
 def test_a_rate_that_was_computed_elsewhere_keeps_its_gradient():
-    rule, rate = Busy(0.3), torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
-    rule.coefficients = lambda post, modulator=None: Coefficients(2 * rate, 2 * rate, post)
-    problem = Problem(rule, 4, 2, 3)
+    rate = torch.tensor(0.2, dtype=torch.float64, requires_grad=True)
+
+    class Elsewhere(Busy):
+        def coefficients(self, post, modulator=None):
+            return Coefficients(2 * rate, 2 * rate, post)
+
+    problem = Problem(Elsewhere(0.3), 4, 2, 3)
     assert not problem.can_run
     rate.requires_grad_(False)
     assert problem.can_run
@@ -381,3 +385,29 @@ def test_looking_at_a_rule_moves_no_generator_no_submodule_and_adds_nothing():
     assert all(torch.equal(generator.get_state(), b) for generator, b in zip(generators, before, strict=True))
     assert (problem.rule.inner.threshold, problem.rule.inner.level) == (0, 0)
     assert not hasattr(problem.rule, "first")
+
+
+def test_a_rule_is_called_as_often_as_by_the_plain_scan():
+    class Listing(Busy):
+        def __init__(self):
+            super().__init__(0.3)
+            self.seen = []
+
+        def coefficients(self, post, modulator=None):
+            self.seen.append(post.detach())
+            return super().coefficients(post)
+
+    seen = []
+    for scan in (any_rule_scan, plastic_scan):
+        problem = Problem(Listing(), 4, 2, 3)
+        assert problem.can_run
+        problem.results(scan)
+        seen.append(torch.stack(problem.rule.seen))
+    assert_same([seen[0]], [seen[1]])
+
+
+def test_a_rule_that_holds_a_function_is_left_to_the_plain_scan():
+    rule = Busy(0.3)
+    assert Problem(rule, 4, 2, 3).can_run
+    rule.coefficients = lambda post, modulator=None: Busy.coefficients(rule, post)
+    assert not Problem(rule, 4, 2, 3).can_run, "a copy would call it on the rule itself"

@@ -2,8 +2,6 @@
 
 from engram.agents.reference.bandit import BanditAgent, regret
 from engram.agents.reference.bayes import BayesFilterAgent
-from engram.agents.reference.oracle import OracleAgent
-from engram.agents.reference.play import Agent, Lifetimes, play
-from engram.agents.reference.random import RandomAgent
+from engram.agents.reference.play import Agent, Lifetimes, OracleAgent, RandomAgent, play
 
 __all__ = ["Agent", "BanditAgent", "BayesFilterAgent", "Lifetimes", "OracleAgent", "RandomAgent", "play", "regret"]

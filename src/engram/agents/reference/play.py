@@ -74,3 +74,48 @@ def play(env: VectorEnv[Any, Any, Any], agent: Agent, *, seed: int | None = None
         running = running & ~(terminations | truncations)
     states, all_actions, all_rewards, all_reached = (np.stack(column, 1) for column in zip(*steps, strict=True))
     return Lifetimes(states, all_actions, all_rewards, all_reached, (states >= 0).sum(1))
+
+
+class OracleAgent(Agent):
+    """An agent that knows instance, state and flag; optimal with discount ``gamma`` if variables do not change.
+
+    Examples:
+        >>> from engram.agents.reference import play
+        >>> from engram.tasks.meta import MetaTaskVectorEnv, named
+        >>> play(MetaTaskVectorEnv(named.harlow("simultaneous"), 4), OracleAgent(), seed=0).rewards.sum(1).tolist()
+        [6.0, 6.0, 6.0, 6.0]
+    """
+
+    def __init__(self, gamma: float = 0.95) -> None:
+        self.gamma = gamma
+
+    def reset(self, env: Any, observations: Observations) -> None:
+        """Start a lifetime in every environment; ``env`` tells the agent its instance, and observations are ignored."""
+        self._env = env
+
+    def act(self) -> Actions:
+        """The next action in every environment."""
+        return self._env.optimal_actions(self.gamma)  # type: ignore[no-any-return]
+
+
+class RandomAgent(Agent):
+    """An agent that draws every action with equal probability.
+
+    Examples:
+        >>> from engram.agents.reference import play
+        >>> from engram.tasks.meta import MetaTaskVectorEnv, named
+        >>> play(MetaTaskVectorEnv(named.two_step(), 3), RandomAgent(np.random.default_rng(0))).actions.shape
+        (3, 100)
+    """
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def reset(self, env: Any, observations: Observations) -> None:
+        """Start a lifetime in every environment."""
+        self._shape, self._actions = env.num_envs, int(env.single_action_space.n)
+
+    def act(self) -> Actions:
+        """The next action in every environment."""
+        actions: Actions = self.rng.integers(self._actions, size=self._shape)
+        return actions

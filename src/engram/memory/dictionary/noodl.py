@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.decomposition import sparse_encode
@@ -18,8 +19,6 @@ from sklearn.utils.validation import check_is_fitted
 from engram import checks
 from engram.memory.dictionary.iht import SOLVERS
 from engram.memory.dictionary.matching import relative_error
-from engram.memory.dictionary.mixtures import in_common, mixtures
-from engram.memory.dictionary.start import from_samples
 from engram.memory.dictionary.step import UPDATES, DictionaryStep, encode, noodl_step
 from engram.numeric.unit_rows import unit_rows
 from engram.state import Axes
@@ -33,6 +32,8 @@ BACKOFFS = 5
 DUPLICATE, COHERENT = 0.9, 0.95
 COUNT, POSITIVE = Interval(Integral, 1, None, closed="left"), Interval(Real, 0, None, closed="neither")
 NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
+FEW = 4  # fewer samples say nothing about an atom
+TOGETHER, SMALL = 0.7, 0.6
 
 
 class NOODL(EstimatorState, Saveable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -435,3 +436,46 @@ def cosines(atoms: np.ndarray) -> np.ndarray:
     values: np.ndarray = np.abs(atoms @ atoms.T)
     np.fill_diagonal(values, 0)
     return values
+
+
+def from_samples(X: Float[np.ndarray, "samples features"], atoms: int, rng: Any) -> Float[np.ndarray, "atoms features"]:
+    """Random samples scaled to unit norm, without repeated or zero ones; random directions if there are too few.
+
+    Args:
+        X: Samples in rows.
+        atoms: Number of atoms to return.
+        rng: Source of the choice.
+    """
+    candidates = rng.permutation(np.flatnonzero(X.any(axis=1)))[: 10 * atoms]
+    _, first_rows = np.unique(X[candidates], axis=0, return_index=True)
+    sampled = unit_rows(X[candidates[np.sort(first_rows)[:atoms]]])
+    random_directions = rng.standard_normal((atoms - len(sampled), X.shape[1])).astype(X.dtype)
+    return np.concatenate((sampled, unit_rows(random_directions))) if len(random_directions) else sampled
+
+
+def mixtures(code: Float[np.ndarray, "samples atoms"], coef_min: float) -> Bool[np.ndarray, " atoms"]:
+    """A mask of the atoms that cannot be true ones.
+
+    True coefficients are at least ``coef_min`` in size, and true atoms occur independently. An atom is therefore
+    false if more than 0.7 of its samples also use another atom that is used at least as often: both represent one true
+    atom. It is also false if its mean absolute coefficient is below 0.6 ``coef_min``: it only corrects the errors of
+    others.
+    """
+    is_active = (code != 0).astype(code.dtype)
+    uses = is_active.sum(axis=0)
+    divisor = np.maximum(uses, 1)
+    shared = is_active.T @ is_active
+    np.fill_diagonal(shared, 0)
+    shared[uses[:, None] > uses] = 0
+    is_false = (shared.max(axis=1) > TOGETHER * divisor) | (np.abs(code).sum(axis=0) < SMALL * coef_min * divisor)
+    return np.asarray(is_false & (uses >= FEW))
+
+
+def in_common(
+    X: Float[np.ndarray, "samples features"], code: Float[np.ndarray, "samples some_atoms"]
+) -> Float[np.ndarray, "some_atoms features"]:
+    """The mean of the samples that use an atom, each times its coefficient, scaled to unit norm.
+
+    Components that occur by chance have random signs and cancel; the true atom behind the coefficient remains.
+    """
+    return unit_rows(code.T @ X)

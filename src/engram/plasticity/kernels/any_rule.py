@@ -5,17 +5,30 @@ A step is, with x = y(t-1), keep = 1 - D and increment = M z,
     r[j]     = u[j] + sum_i (W[j, i] + alpha[j, i] H[j, i]) x[i]
     H'[j, i] = clip(keep[j] H[j, i] + increment[j] x[i])
 
-Python calls the rule once per step, for keep and increment, and numba runs the passes over the traces. In the backward
-pass numba goes through all steps in one call. It assumes that the coefficients of a unit depend on the z of that unit
-alone, so that all their derivatives can be computed beforehand, in one call with all steps as a batch. The assumption
-is checked at the end, when autograd goes through the coefficients of all steps with the gradients that numba computed.
-If it is false, the plain scan is differentiated instead.
+Forward. Python calls the rule once per step, for keep and increment, as the plain scan does; numba runs the passes over
+the traces, which are nearly all of the work.
+
+Backward. Numba goes through all steps in one call. It assumes that the coefficients of a unit depend on the z of that
+unit alone, so that all their derivatives can be computed beforehand, in one call with all steps as a batch. The
+assumption is checked at the end, when autograd goes through the coefficients of all steps with the gradients that numba
+computed: what it finds for z must be what was assumed. If it is not, or if the gradient is to be differentiated again,
+the plain scan is differentiated instead.
+
+Which rules. ``can_run`` leaves to the plain scan what does not fit: a modulated rule, one with an ``update`` or a state
+of its own, and coefficients that belong to connections, have another precision, vary from call to call (noise,
+memory) or carry gradients to other tensors than z and the rule's parameters. To know the last three, a copy of the rule
+is called twice with made-up activity, and the graph of what it returns is followed to its leaves. A rule that cannot be
+copied, or that holds functions, which a copy would share, is left to the plain scan too.
+
+What is touched. The rule itself is called as often as by the plain scan, with the same activity; what is called beyond
+that, beforehand and in the backward pass, is a copy that shares only the parameters, and torch's global generator is
+put back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -51,6 +64,7 @@ def can_run(
         # Only the base class's update is known to use the coefficients as above.
         and getattr(rule.update, "__func__", None) is PlasticityRule.update
         and rule.state_type is TraceState
+        and not _holds_functions(rule)
         and drive.numel() > 0
         and checks.readable(drive)
         and rule_encoding.unsupported_input(drive) is None
@@ -146,7 +160,7 @@ class StackedCoefficients:
         self.parameters, size = parameters, post.shape[-1]
         with torch.enable_grad():
             self.post = post.detach().reshape(-1, size).requires_grad_()
-            self.coefficients = unit_coefficients(rule, self.post)
+            self.coefficients = unit_coefficients(_copied(rule), self.post)
         changed = _differ(torch.stack(self.coefficients), torch.stack((keep, increment)).view(2, -1, size))
         if changed or not _come_from(self.coefficients, [self.post, *parameters]):
             message = f"coefficients of {rule} have changed since the forward pass: expected a function of post"
@@ -175,15 +189,15 @@ class StackedCoefficients:
 def with_parameters(
     rule: PlasticityRule, parameters: Sequence[Tensor], run: Callable[[PlasticityRule], tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:
-    """What a function of a rule returns, with tensors in the place of the rule's parameters.
+    """What a function returns of a copy of a rule, with tensors in the place of the rule's parameters.
 
     Args:
-        rule: The rule, which is as before afterwards.
+        rule: The rule.
         parameters: The tensors, in the order of ``rule.parameters()``.
         run: The function.
     """
     names = (f"rule.{name}" for name, _ in rule.named_parameters())
-    return functional_call(_Run(rule, run), dict(zip(names, parameters, strict=True)), ())  # type: ignore[no-any-return]
+    return functional_call(_Run(_copied(rule), run), dict(zip(names, parameters, strict=True)), ())  # type: ignore[no-any-return]
 
 
 class _Run(nn.Module):
@@ -213,36 +227,25 @@ def has_unit_coefficients(rule: PlasticityRule, like: Float[Tensor, "batch post"
     size = like.shape[1]
     post = torch.linspace(-0.9, 0.9, 2 * size, dtype=like.dtype).view(2, size)
     try:
-        with _forgotten(rule):
-            first = [coefficient.detach() for coefficient in unit_coefficients(rule, post)]
-            coefficients = unit_coefficients(rule, post.requires_grad_(torch.is_grad_enabled()))
-    except Exception:  # coefficients of connections, or an error, which the plain scan then raises
+        with torch.random.fork_rng(devices=()):
+            own = _copied(rule)
+            first = [coefficient.detach() for coefficient in unit_coefficients(own, post)]
+            coefficients = unit_coefficients(own, post.requires_grad_(torch.is_grad_enabled()))
+    except Exception:  # no copy, coefficients of connections, or an error, which the plain scan then raises
         return False
     if not all(map(torch.equal, coefficients, first)) or any(values.dtype != like.dtype for values in first):
         return False  # noise or memory, or another precision
     return _come_from(coefficients, [post, *rule.parameters()])
 
 
-@contextmanager
-def _forgotten(rule: PlasticityRule) -> Iterator[None]:
-    """A context of calls that a rule with a memory or with noise must not remember: it and its generators are reset."""
-    named = [(names, dict(names)) for module in rule.modules() for names in (vars(module), module._buffers)]
-    contents = [(buffer, buffer.clone()) for buffer in rule.buffers() if buffer.numel()]
-    attributes = [value for names, _ in named for value in names.values()]
-    generators = [torch.default_generator, *(value for value in attributes if isinstance(value, torch.Generator))]
-    random_states = [generator.get_state() for generator in generators]
-    try:
-        yield
-    finally:
-        for names, before in named:
-            names.clear()
-            names.update(before)
-        for buffer, content in contents:
-            if not torch.equal(buffer, content):  # else a graph that saved the buffer would count it as changed
-                with torch.no_grad():
-                    buffer.copy_(content)
-        for generator, random_state in zip(generators, random_states, strict=True):
-            generator.set_state(random_state)
+def _holds_functions(rule: PlasticityRule) -> bool:
+    held = (value for part in rule.modules() for value in vars(part).values() if not isinstance(value, type))
+    return any(callable(value) and not isinstance(value, nn.Module) for value in held)
+
+
+def _copied(rule: PlasticityRule) -> PlasticityRule:
+    """A copy of a rule that shares nothing with it but its parameters and functions."""
+    return copy.deepcopy(rule, {id(parameter): parameter for parameter in rule.parameters()})
 
 
 def _come_from(results: Sequence[Tensor], sources: Sequence[Tensor]) -> bool:
