@@ -36,7 +36,7 @@ same_geometry: dict[str, dict[str, Any]] = {
 studies = {
     "same-geometry": Study(trial, same_geometry, SameGeometry, memory=memory),
     "embeddings": Study(trial, {"embeddings": {}, "shared-embeddings": {"shared": True}}, Embeddings),
-    "ring": Study(trial, {"ring": {}}, Ring),
+    "ring": Study(trial, {"ring": {}, "ring-full": {"fit": {"rank": 150}}, "ring-16": {"fit": {"rank": 16}}}, Ring),
     "topology": Study(trial, {"topology": {}}, Topology),
     "rules": Study(trial, {"rules": {}}, Rules),
     "flip-flop": Study(trial, {"flip-flop": {}}, FlipFlop),
@@ -63,7 +63,8 @@ presets = {
                 "shared_embeddings": small["embeddings"],
                 "rules": small["rules"],
             },
-            "ring": {"neurons": 10, "steps": 50, "fit": {"n_delays": 1, "rank": 10}},
+            "ring": {"neurons": 10, "steps": 50, "fit": {"n_delays": 2, "rank": 10}},
+            "ring-full": {"fit": {"rank": 20}},
             "topology": {"neurons": 10, "steps": 100, "fit": {"n_delays": 1, "rank": 8}},
             "flip-flop": {"models": 2, "trials": 4, "steps": 50, "updates": 2, "fit": {"n_delays": 2, "rank": 8}},
             "order": {"models": 1, "steps": 50},

@@ -71,6 +71,12 @@ claims = [
     large("large-dictionary-is-learned", "With 1500 atoms and up to 100 in a sample, and codes by least squares, the "
         "error after 50 batches is far below that after 5 (ratio)",
         error("large") / early_error("large") <= 0.1),
+    large("large-iht-dictionary", "With 1500 atoms and up to 100 in a sample, and codes by the published local "
+        "iterations, the error becomes small in 50 batches",
+        error("large-iht") <= 1e-2),
+    large("large-iht-dictionary-is-learned", "With 1500 atoms and up to 100 in a sample, and codes by the published "
+        "local iterations, the error after 50 batches is far below that after 5 (ratio)",
+        error("large-iht") / early_error("large-iht") <= 0.1),
     large("large-codes", "With 1500 atoms and up to 100 in a sample, the codes by least squares of nearly all samples "
         "have exactly the right atoms and signs from the sixth batch on",
         support("large") >= 0.99),

@@ -28,6 +28,7 @@ random: dict[str, dict[str, Any]] = {
 }
 studies = {
     "random": Study(regions.random_regions, random),
+    "as-published": Study(regions.regions_as_published, {"5-2-5-4-3-as-published": {"sizes": "5-2-5-4-3"}}),
     "data": Study(regions.data_regions, {name: {"data": name} for name in regions.DATA_SETS}),
     "radii": Study(radii.trial, radii.arms),
     "bounds": Study(engines.order, {"bounds": {"sizes": "5-8-8-3"}}),
@@ -41,13 +42,14 @@ presets = {
         seeds=1,
         changes={
             "random": {"networks": 2, "points": 1000},
+            "as-published": {"networks": 2, "points": 1000},
             "2-4-2.networks": 4,
             "data": {"inputs": 2, "points": 1000, "epochs": 1},
             "radii": {"epochs": 1, "hidden": 8},
             "bounds": {"networks": 2, "points": 1000},
             "advice": {"samples": 1000, "epochs": 1},
         },
-        arms=["2-4-2", "moons", "radius-hebbian", "bounds", "advice"],
+        arms=["2-4-2", "5-2-5-4-3-as-published", "moons", "radius-hebbian", "bounds", "advice"],
     ),
     "laptop": Preset(
         seeds=10,
@@ -59,6 +61,7 @@ presets = {
         seeds=10,
         changes={
             "random.networks": 50,
+            "as-published.networks": 40,
             "2-4-2.networks": 100,
             "data.inputs": 50,
             "radii.exact": 50,
