@@ -30,10 +30,7 @@ spec.loader.exec_module(campaigns)
 
 TYPED = re.compile(r"\[[\w./+=-]+:\s+(holds|fails|agrees|is open)\]")
 # Changed since they were recorded: their runs take hours, and come one after another.
-WAITING: set[str] = {
-    *("dsa", "episodic-control", "first-order-preconditioning", "noodl", "property-verification"),
-    "protein-design-aav",
-}
+WAITING: set[str] = set()
 UNRECORDED: set[str] = set()
 # Arms of comparisons that run where somebody compares: to be recorded by `engram record --comparisons`.
 UNCOMPARED = {"continual-learners", "cue-reward", "farcuriosity", "learning-rules", "maze", "plastic-language"}

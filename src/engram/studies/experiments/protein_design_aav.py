@@ -52,13 +52,6 @@ arms: dict[str, dict[str, Any]] = {
     for task in TASKS
     for name, change in (("noisy", {"labels": "measured"}), ("refit", {"gamma": 0.0}), ("smoothed", {"gamma": 1.0}))
 }
-RIVALS = {"adalead": "AdaLead", "cbas": "CbAS"}
-arms |= {
-    f"{task}-{search}-{name}": {"task": task, "design": {"search": search, **change}}
-    for task in TASKS
-    for search in RIVALS
-    for name, change in (("noisy", {"labels": "measured"}), ("smoothed", {"gamma": 1.0}))
-}
 presets = {
     "smoke": Preset(
         seeds=1,
@@ -147,26 +140,6 @@ claims = [
                 f"In the {task} task sequences designed from smoothed labels are fitter than the consensus",
                 reached(f"{task}-smoothed") - parent(f"{task}-smoothed") >= 0.03),
         )
-    ),
-    *(
-        paper(f"smoothing-helps-{search}-{task}",
-            f"In the {task} task smoothed labels lead {RIVALS[search]} to fitter sequences than measurements do, by "
-            "half of the published gain",
-            reached(f"{task}-{search}-smoothed") - reached(f"{task}-{search}-noisy") >= 0.02,
-            published="a gain of .04")
-        for search, task in (("cbas", "medium"), ("cbas", "hard"), ("adalead", "hard"))
-    ),
-    paper("smoothing-does-not-help-adalead-medium",
-        "In the medium task smoothed labels lead AdaLead to sequences that are no fitter than with measurements by .02",
-        reached("medium-adalead-smoothed") - reached("medium-adalead-noisy") <= 0.02, published="a loss of .03"),
-    *(
-        paper(f"more-than-{search}-{task}",
-            f"In the {task} task, on smoothed labels, the search with gradients finds fitter sequences than "
-            f"{RIVALS[search]}, by half of the published lead",
-            reached(f"{task}-smoothed") - reached(f"{task}-{search}-smoothed") >= lead / 2,
-            published=f"a lead of {f'{lead:.2f}'.lstrip('0')}")
-        for search, task, lead in (("adalead", "medium", 0.08), ("adalead", "hard", 0.16), ("cbas", "medium", 0.04),
-            ("cbas", "hard", 0.20))
     ),
 ]  # fmt: skip
 experiment = Experiment(

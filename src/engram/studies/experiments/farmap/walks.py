@@ -78,12 +78,8 @@ class Place(NamedTuple):
 def places(config: Config, rng: np.random.Generator) -> list[Place]:
     """The worlds of a trial, small ones first; all arms with the same seed and kind of world share them."""
     if config.world == "published":
-        mazes = published_room_maps()[: config.small]
-        is_large = [visible(maze) >= SIZES["large"][0] for maze in mazes]
-        return [
-            place_in(maze, config.large_steps if large else config.small_steps, large, rng)
-            for maze, large in zip(mazes, is_large, strict=True)
-        ]
+        same = [(maze, visible(maze) >= SIZES["large"][0]) for maze in published_room_maps()[: config.small]]
+        return [place_in(maze, config.large_steps if large else config.small_steps, large, rng) for maze, large in same]
     drawn_places: list[Place] = []
     for size, count, steps in (
         ("small", config.small, config.small_steps),
