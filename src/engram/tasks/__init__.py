@@ -35,7 +35,14 @@ from engram.tasks.one_shot_characters import OneShotCharacters, synthetic_glyphs
 from engram.tasks.pattern_completion import PatternCompletion
 from engram.tasks.penn_treebank import PennTreebank, read_penn_treebank
 from engram.tasks.photograph_patches import photograph_patches
-from engram.tasks.room_maps import colour_walls, colours_of, generate_room_maps, maze_of, random_room_maps
+from engram.tasks.room_maps import (
+    colour_walls,
+    colours_of,
+    generate_room_maps,
+    maze_of,
+    published_room_maps,
+    random_room_maps,
+)
 from engram.tasks.snippet_stream import SnippetStream, SnippetWindow
 from engram.tasks.sparse_dictionary_data import make_sparse_dictionary_data, perturb_dictionary, turn_dictionary
 from engram.tasks.task_sequence import ClassificationTask, Labelled, mixture, permuted, split
@@ -104,6 +111,7 @@ __all__ = [
     "permuted",
     "perturb_dictionary",
     "photograph_patches",
+    "published_room_maps",
     "random_room_maps",
     "read_penn_treebank",
     "ring_rates",

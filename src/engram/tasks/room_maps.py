@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from engram import checks
 from engram.tasks.text_rows import text_rows
 
 Maze = Bool[np.ndarray, "rows columns"]
+Cells = Bool[np.ndarray, "_ _"]  # of any size, where others of another size are beside them
 HIDDEN_COLOUR = 88  # colour of hidden cells, in all three channels
 MOST_LABELS = 2**24 - 1  # colours of 24 bits except the one for hidden cells
+_SEED, _CALLS = 13, 200  # of the published generator
 _CROSS = ndimage.generate_binary_structure(2, 1)
 
 
@@ -96,21 +99,41 @@ def generate_room_maps(
     checks.size("flips", flips, minimum=0)
     minimum = 3 * room**2 if min_size is None else checks.size("min_size", min_size, minimum=0)
     generator = checks.rng("rng", rng)
+    wall = _closed_rooms(rooms, room, corridor)
+    for chance, widths in ((connect, doors), (merge, (room, room))):
+        right, down = generator.random((2, rooms, rooms)) < chance
+        _open(wall, room, corridor, widths, (right[:, : rooms - 1], down[: rooms - 1]))
+    for _ in range(flips):
+        wall ^= _border(wall) & (generator.random(wall.shape) < flip)
+    return _connected_parts(wall, minimum)
+
+
+def _closed_rooms(rooms: int, room: int, corridor: int) -> Maze:
     pitch = room + corridor
     wall = np.zeros((pitch * rooms + 1,) * 2, dtype=bool)
     for start in range(0, pitch * rooms + 1, pitch):
         wall[start : start + corridor] = wall[:, start : start + corridor] = True
-    for chance, widths in ((connect, doors), (merge, (room, room))):
-        right, down = generator.random((2, rooms, rooms)) < chance
-        for i, j in np.argwhere(right[:, : rooms - 1]).tolist():
-            top, left = i * pitch + corridor, (j + 1) * pitch
-            wall[top : top + widths[0], left : left + corridor] = False
-        for i, j in np.argwhere(down[: rooms - 1]).tolist():
-            top, left = (i + 1) * pitch, j * pitch + corridor
-            wall[top : top + corridor, left : left + widths[1]] = False
-    for _ in range(flips):
-        border = np.where(wall, ndimage.binary_dilation(~wall, _CROSS), ndimage.binary_dilation(wall, _CROSS))
-        wall ^= border & (generator.random(wall.shape) < flip)
+    return wall
+
+
+def _open(wall: Maze, room: int, corridor: int, widths: tuple[int, int], opened: tuple[Cells, Cells]) -> None:
+    """Cut openings of two widths through the walls to the right of some rooms, and below some."""
+    right, down = opened
+    pitch = room + corridor
+    for i, j in np.argwhere(right).tolist():
+        top, left = i * pitch + corridor, (j + 1) * pitch
+        wall[top : top + widths[0], left : left + corridor] = False
+    for i, j in np.argwhere(down).tolist():
+        top, left = (i + 1) * pitch, j * pitch + corridor
+        wall[top : top + corridor, left : left + widths[1]] = False
+
+
+def _border(wall: Maze) -> Maze:
+    """The cells with a neighbour of the other kind."""
+    return np.where(wall, ndimage.binary_dilation(~wall, _CROSS), ndimage.binary_dilation(wall, _CROSS))
+
+
+def _connected_parts(wall: Cells, minimum: int) -> list[Maze]:
     components, _ = ndimage.label(~wall, _CROSS)
     mazes = []
     for number, region in enumerate(ndimage.find_objects(components), 1):
@@ -133,6 +156,34 @@ def random_room_maps(rng: Any = None) -> list[Maze]:
     )
     doors = int(generator.integers(1, room)), int(generator.integers(1, room))
     return generate_room_maps(rooms, room, corridor, doors, flips=flips, rng=generator)
+
+
+def published_room_maps() -> list[Maze]:
+    """The 469 mazes that the published generator draws at its seed; the released file has 300 of them.
+
+    Their sizes and probabilities are those of ``random_room_maps``.
+
+    Source: the code of Hwang et al. (2024), whose draws from Python's and NumPy's generators are repeated in its order.
+
+    Examples:
+        >>> len(published_room_maps())
+        469
+    """
+    sizes, numbers = random.Random(_SEED), np.random.RandomState(_SEED)
+    mazes = []
+    for _ in range(_CALLS):
+        rooms, room, flips, corridor = (sizes.randint(*ends) for ends in ((3, 7), (3, 7), (0, 10), (1, 3)))
+        doors = sizes.randint(1, room - 1), sizes.randint(1, room - 1)
+        wall = _closed_rooms(rooms, room, corridor)
+        for widths in (doors, (room, room)):
+            down = numbers.random_sample((rooms - 1, rooms)) < 0.25
+            right = numbers.random_sample((rooms, rooms - 1)) < 0.25
+            _open(wall, room, corridor, widths, (right, down))
+        for _ in range(flips):
+            border = _border(wall)
+            wall[border] ^= numbers.random_sample(int(border.sum())) < 0.05
+        mazes += _connected_parts(wall, 3 * room**2)
+    return mazes
 
 
 def colour_walls(maze: Maze, scale: int = 3, rng: Any = None) -> Int32[np.ndarray, "height width"]:

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from engram.spatial import FARMapExplorer, ViewModel, explore
+from engram.spatial.exploration import visible_cells
 from engram.tasks import (
     ColourMaze,
     ColourMazeVectorEnv,
@@ -10,6 +11,7 @@ from engram.tasks import (
     colours_of,
     generate_room_maps,
     maze_of,
+    published_room_maps,
     random_room_maps,
 )
 from engram.testing import check_environment
@@ -107,6 +109,15 @@ def test_drawn_mazes_are_like_the_published():
     assert np.mean([(~maze).mean() for maze in mazes]) == pytest.approx(0.41, abs=0.08)
     assert all(maze[[0, -1]].all() and maze[:, [0, -1]].all() for maze in mazes)
     assert min(min(maze.shape) for maze in mazes) >= 5
+
+
+def test_published_mazes_have_the_extremes_of_the_released_ones():
+    """Measured in the released 300: at least 28 empty cells, 6 to 65 rows, 340 to 26,165 visible cells if tripled."""
+    mazes = published_room_maps()
+    assert min((~maze).sum() for maze in mazes) == 28
+    assert (min(map(len, mazes)), max(map(len, mazes))) == (6, 65)
+    shown = [int(visible_cells(colour_walls(maze, rng=0)).sum()) for maze in mazes]
+    assert (min(shown), max(shown)) == (340, 26_165)
 
 
 @pytest.mark.parametrize(

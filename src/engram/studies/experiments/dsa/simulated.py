@@ -86,7 +86,7 @@ class Ring:
 
     neurons: int = setting(100, "neurons of a population", ge=10)
     steps: int = setting(2000, "steps simulated", ge=50)
-    fit: Fit = setting(Fit(rank=12), "settings for fitting operators")  # higher ranks fit noise
+    fit: Fit = setting(Fit(rank=12), "settings for fitting operators")
 
     def systems(self, run: Run) -> Systems:
         """Simulate the rings; the last is the unrelated one."""

@@ -46,6 +46,12 @@ presets = {
             "two-rooms-uniform": many,
         },
     ),
+    # The mazes are the same in all seeds; colours, starts and explorers are not.
+    "published-mazes": Preset(
+        seeds=5,
+        changes={"walks": {"world": "published", "small": 469, "small_steps": 5000, "large_steps": 5000}},
+        arms=["frontier", "frontier-taste", "farmap"],
+    ),
 }
 
 

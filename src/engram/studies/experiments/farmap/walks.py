@@ -17,7 +17,7 @@ from engram.spatial import (
     coverage_curve,
     explore,
 )
-from engram.tasks import colour_walls, random_room_maps
+from engram.tasks import colour_walls, published_room_maps, random_room_maps
 
 SIZES = {"small": (1000, 2500), "large": (4000, 12_000)}  # visible cells
 NEAR = 5.0  # distance in cells within which a cut counts as at the door
@@ -38,8 +38,10 @@ class Config:
     gamma: float = setting(0.9, "decay of confidence per step", ge=0, lt=1)
     recall: bool = setting(True, "whether FARMap recalls an old map where it crosses a fracture")
     other_maps: bool = setting(True, "whether FARMap walks to other maps when few frontiers are left")
-    world: Literal["rooms", "two-rooms"] = setting("rooms", "mazes of rooms, or two rooms with a door between them")
-    small: int = setting(10, "mazes with 1000 to 2500 visible cells; or pairs of rooms", ge=1)
+    world: Literal["rooms", "two-rooms", "published"] = setting(
+        "rooms", "mazes of rooms, two rooms with a door between them, or the first of the published generator's mazes"
+    )
+    small: int = setting(10, "mazes with 1000 to 2500 visible cells; pairs of rooms; or published mazes", ge=1)
     large: int = setting(10, "mazes with 4000 to 12000 visible cells", ge=0)
     small_steps: int = setting(1500, "steps in each small maze", ge=20)
     large_steps: int = setting(2500, "steps in each large maze", ge=20)
@@ -75,6 +77,9 @@ class Place(NamedTuple):
 
 def places(config: Config, rng: np.random.Generator) -> list[Place]:
     """The worlds of a trial, small ones first; all arms with the same seed and kind of world share them."""
+    if config.world == "published":
+        same = [(maze, visible(maze) >= SIZES["large"][0]) for maze in published_room_maps()[: config.small]]
+        return [place_in(maze, config.large_steps if large else config.small_steps, large, rng) for maze, large in same]
     drawn_places: list[Place] = []
     for size, count, steps in (
         ("small", config.small, config.small_steps),
@@ -85,12 +90,23 @@ def places(config: Config, rng: np.random.Generator) -> list[Place]:
             candidates = [two_rooms_maze(rng)] if config.world == "two-rooms" else random_room_maps(rng)
             low, high = (0, np.inf) if config.world == "two-rooms" else SIZES[size]
             mazes += [maze for maze in candidates if low <= visible(maze) <= high]
-        for maze in mazes[:count]:
-            world = colour_walls(maze, rng=rng)
-            row, column = rng.choice(np.argwhere(world == 0)).tolist()
-            heading, seed = int(rng.integers(4)), int(rng.integers(2**31))
-            drawn_places.append(Place(world, (row, column), heading, steps, size == "large", seed, door_of(maze)))
+        drawn_places += [place_in(maze, steps, size == "large", rng) for maze in mazes[:count]]
     return drawn_places
+
+
+def place_in(maze: np.ndarray, steps: int, large: bool, rng: np.random.Generator) -> Place:
+    """A maze with colours, and a random initial state of an agent in it.
+
+    Args:
+        maze: The maze.
+        steps: Steps of a walk in it.
+        large: Whether it counts as large.
+        rng: Source of the colours, of the initial state, and of the explorer's seed.
+    """
+    world = colour_walls(maze, rng=rng)
+    row, column = rng.choice(np.argwhere(world == 0)).tolist()
+    heading, seed = int(rng.integers(4)), int(rng.integers(2**31))
+    return Place(world, (row, column), heading, steps, large, seed, door_of(maze))
 
 
 def visible(maze: np.ndarray) -> int:

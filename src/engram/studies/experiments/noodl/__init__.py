@@ -33,10 +33,17 @@ presets = {
     "laptop": Preset(
         seeds=9,
         changes={"patches": PATCHES},
+        arms=[arm for arm in (*synthetic.arms, *patches.arms) if arm != "large-iht"],
         looks=(5, 10, 20, 40, 80, 160, 320),
         published="the authors' code, main.m, with the step of its comparisons (15; 50 for NOODL in one process) and "
         "a stop by the change of the codes, where theirs looks at the truth; of the arm large, their TensorFlow "
         "demonstration; arms that are not the paper's have its sizes",
+    ),
+    "published": Preset(
+        seeds=5,
+        arms=["large-iht"],
+        looks=(5, 10),
+        published="the authors' TensorFlow demonstration, with a stop by the change of the codes",
     ),
 }
 experiment = Experiment(

@@ -52,6 +52,14 @@ ALPHAS = (0.01, 0.03, 0.1, 0.3)  # penalties of the lasso
 NOISES = (0.01, 0.03, 0.1)
 DRIFT: dict[str, Any] = {"drift": 0.5, "updates": 100, "dict_step": step_for}
 START: dict[str, Any] = {"updates": 400, "dict_step": step_for}  # from afar, some atoms are found late
+LARGE: dict[str, Any] = {  # the published TensorFlow demonstration
+    "n_features": 1000,
+    "n_components": 1500,
+    "n_nonzero": 100,
+    "batch_size": 2000,
+    "updates": 50,
+    "start_radius": 1.0,
+}
 BLIND: dict[str, Any] = {"n_features": 64, "exact": True, "start": "samples", "updates": 100, "dict_step": step_for}
 arms: dict[str, dict[str, Any]] = {
     "noodl": {},
@@ -78,9 +86,8 @@ arms: dict[str, dict[str, Any]] = {
     **{f"batch-{size}": {"batch_size": size, "updates": 120, "dict_step": 0.0} for size in (250, 100, 50)},
     "batch-100-fixed": {"batch_size": 100, "updates": 120, "dict_step": step_for},
     **{f"noise-{noise}": {"noise": noise, "updates": 35} for noise in NOISES},
-    # The published TensorFlow demonstration.
-    "large": {"n_features": 1000, "n_components": 1500, "n_nonzero": 100, "batch_size": 2000, "updates": 50}
-    | {"start_radius": 1.0},
+    "large": LARGE,
+    "large-iht": {**LARGE, "method": "iht"},
 }
 
 
