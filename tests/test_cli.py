@@ -19,6 +19,7 @@ from browser import find_browser
 
 import engram
 from engram import cli, registry
+from engram.cli import running
 from engram.lab import load, recorded
 from engram.lab.engine import plan
 from engram.lab.output import report as lab_report
@@ -30,7 +31,7 @@ from engram.lab.trial.trial import Time, trials
 from engram.run_options import RunOptions
 from engram.storage.files import write_sealed
 from engram.studies.papers import outcome, papers
-from engram.verdicts import counted, recorded_counts, recorded_verdicts
+from engram.verdicts import counted, recorded_counts, recorded_index, recorded_verdicts
 
 
 @pytest.fixture(autouse=True)
@@ -182,8 +183,23 @@ def test_an_experiment_is_json_with_its_verdicts(name, capsys):
         for row in recorded_verdicts().values()
         if row.experiment == name and row.verdict != "not testable here"
     }
+    measured = {(of["id"], preset): row for of in values["quantities"] for preset, row in of["recorded"].items()}
+    assert measured == {
+        (of.quantity, of.preset): {key: getattr(of, key) for key in ("ours", "low", "high", "seeds")}
+        for of in recorded_index().quantities.values()
+        if of.experiment == name
+    }
     assert cli.run(["show", name, "--json", "--preset", "laptop"]) == 2
     assert "json = True: expected without a preset" in capsys.readouterr().err
+
+
+def test_what_is_measured_is_shown_without_a_verdict(capsys):
+    assert cli.run(["show", "d3g"]) == 0
+    measured = capsys.readouterr().out.partition("\nMeasured")[2]
+    of = recorded_index().quantities["d3g", "laptop", "cloning-over-random"]
+    assert all(text in measured for text in ("(cloning-over-random, laptop)", *of.value.split(" ", 1), str(of.seeds)))
+    running._print_results(recorded("d3g"))
+    assert f"{of.ours:.4g}" in capsys.readouterr().out.partition("\nMeasured")[2]
 
 
 def test_the_papers_load_neither_torch_nor_an_experiment():

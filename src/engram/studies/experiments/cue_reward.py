@@ -237,9 +237,9 @@ experiment = Experiment(
     {modulated-learns:0 %} {modulated-learns}. Without modulation networks stay at chance, 50 %, plastic or not, in all
     seeds but one of a plastic network {non-modulated-fail}, so within this training the task needs modulation
     {modulation-matters}; retroactive modulation works too, with 92 % {retroactive-learns}. When rewards are late,
-    training makes the eligibility trace about as short as a step (of which it keeps {late-trace:.00} to
-    the next), so that it does not gain .2 over a trace of one step {eligibility-bridges-a-delay}; 85 % is reached in 16
-    of 20 seeds {late-rewards-are-learned}. Cues that stay the same are learned sooner by 3 points on average, too close
-    to the required 5 to decide {fixed-cues-are-learned-sooner}. So if a network has to learn from reward what a
-    stimulus means, let it modulate its own plasticity; the simple form, without a long trace, is enough here.""",
+    training makes the eligibility trace about as short as a step (of which it keeps {late-trace:.00} to the next), so
+    that it does not gain .2 over a trace of one step {eligibility-bridges-a-delay}; 85 % is reached in 16 of 20 seeds
+    {late-rewards-are-learned}. Cues that stay the same are learned sooner by 3 points on average, too close to the
+    required 5 to decide {fixed-cues-are-learned-sooner}. So if a network has to learn from reward what a stimulus
+    means, let it modulate its own plasticity; the simple form, without a long trace, is enough here.""",
 )

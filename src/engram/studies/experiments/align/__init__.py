@@ -12,6 +12,7 @@ of 3.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from plotly.subplots import make_subplots
 from engram.lab import Experiment, Measure, Preset, Quantity, Results, Study, claims_from, maximum, metric, minimum
 from engram.lab.output.figures import colors
 from engram.studies.experiments.align import adding, convergence, digits, photographs
-from engram.studies.experiments.align.digits import RULES
+from engram.studies.experiments.align.digits import RHOS, RULES
 from engram.studies.experiments.align.photographs import Photographs
 from engram.studies.experiments.small_images import check_files
 
@@ -198,6 +199,16 @@ quantities = [
         "zero-with-16-units",
         "Final error of Align-zero minus that of backpropagation with 16 recurrent units",
         lead("add-align-zero-16", "add-backprop-16", "loss"),
+    ),
+    Quantity(
+        "random-feedback-gain",
+        "Accuracy of feedback alignment and its direct form minus that of training the last layer, the smallest",
+        minimum(*(lead(rule, "last-layer", f"accuracy_{n}") for rule in ("fa", "dfa") for n in (128, 256))),
+    ),
+    Quantity(
+        "least-gain-by-correlation",
+        "Accuracy with a more correlated feedback minus that with the next less correlated one, the smallest",
+        minimum(*(lead(f"rho-{after:g}", f"rho-{before:g}", "accuracy") for before, after in pairwise(RHOS))),
     ),
 ]
 

@@ -372,10 +372,10 @@ experiment = Experiment(
     with a hidden layer (.37) {oml-does-not-do} {oml-last-layer-does-not-do}; a network trained from scratch yet keeps
     .31 of the learned images, where less than .03 is published for one without normalisation {scratch-does-not}. But it
     recognises only .06 more than pretraining on shuffled images at its best rate {pretraining-does-not-do}, and
-    pretraining that resets the last layer after each pass reaches .70, {resetting-gain:.00} more than
-    without, and more than ANML {resetting-does-as-well}. The gate suppresses features that it let pass before
-    meta-training {the-gate-silences}, but at the rate at which ANML does best it distinguishes classes no better than
-    an untrained gate {the-gate-tells-classes}, and at the best rates of both the same network without it is no less
-    accurate {the-gate-helps}, as in a later comparison of the authors' laboratory. So try pretraining with resets,
-    which is the cheapest, before meta-learning, for which first order is enough.""",
+    pretraining that resets the last layer after each pass reaches .70, {resetting-gain:.00} more than without, and more
+    than ANML {resetting-does-as-well}. The gate suppresses features that it let pass before meta-training
+    {the-gate-silences}, but at the rate at which ANML does best it distinguishes classes no better than an untrained
+    gate {the-gate-tells-classes}, and at the best rates of both the same network without it is no less accurate
+    {the-gate-helps}, as in a later comparison of the authors' laboratory. So try pretraining with resets, which is the
+    cheapest, before meta-learning, for which first order is enough.""",
 )

@@ -378,18 +378,17 @@ experiment = Experiment(
     answer="""Features outlast outputs: on split digits {split-features-outlast-outputs} and on permuted ones
     {permuted-features-outlast-outputs} probes recover far more of the old tasks than the old heads do; plain training
     loses only a third of what learning a task had added to the features {what-was-learned-is-lost}. Of the outputs on
-    permuted digits EWC keeps {ewc-outputs:0 %} more, its online form {online-ewc-outputs:0 %}, synaptic
-    intelligence {si-outputs:0 %}, MAS {mas-outputs:0 %}, learning without forgetting {lwf-outputs:0
-    %} and replay of 100 images {replay-outputs:0 %}; features gain little, 3 % with replay
-    {replay-keeps-features} and 1 to 2 % with synaptic intelligence {si-keeps-features}, MAS {mas-keeps-features},
-    online EWC {online-ewc-keeps-features} and learning without forgetting {lwf-keeps-features}, but less with EWC
-    {ewc-keeps-features}. EWC {ewc-learns-new}, online EWC {online-ewc-learns-new}, synaptic intelligence
-    {si-learns-new} and MAS {mas-learns-new} lose 12 to 25 % of accuracy on new tasks for it; replay {replay-learns-new}
-    and learning without forgetting {lwf-learns-new} lose hardly any. The learned update, which validation prefers
-    untrained in 15 of 20 seeds, keeps fewer features than plain training {learned-keeps-features}; about half of the 2
-    % that it lacks are due to the Adam that it modifies, whose moments begin anew with each task
-    {resets-lose-features}, than which it keeps no more {learned-keeps-features-over-adam}, while the plastic recurrent
-    network {plastic-rnn-keeps-features} keeps fewer than its control. So replay some old examples if they may be
-    stored; if not, learning without forgetting keeps a little at hardly any cost, and a penalty keeps more of the
-    outputs but learns new tasks less well.""",
+    permuted digits EWC keeps {ewc-outputs:0 %} more, its online form {online-ewc-outputs:0 %}, synaptic intelligence
+    {si-outputs:0 %}, MAS {mas-outputs:0 %}, learning without forgetting {lwf-outputs:0 %} and replay of 100 images
+    {replay-outputs:0 %}; features gain little, 3 % with replay {replay-keeps-features} and 1 to 2 % with synaptic
+    intelligence {si-keeps-features}, MAS {mas-keeps-features}, online EWC {online-ewc-keeps-features} and learning
+    without forgetting {lwf-keeps-features}, but less with EWC {ewc-keeps-features}. EWC {ewc-learns-new}, online EWC
+    {online-ewc-learns-new}, synaptic intelligence {si-learns-new} and MAS {mas-learns-new} lose 12 to 25 % of accuracy
+    on new tasks for it; replay {replay-learns-new} and learning without forgetting {lwf-learns-new} lose hardly any.
+    The learned update, which validation prefers untrained in 15 of 20 seeds, keeps fewer features than plain training
+    {learned-keeps-features}; about half of the 2 % that it lacks are due to the Adam that it modifies, whose moments
+    begin anew with each task {resets-lose-features}, than which it keeps no more {learned-keeps-features-over-adam},
+    while the plastic recurrent network {plastic-rnn-keeps-features} keeps fewer than its control. So replay some old
+    examples if they may be stored; if not, learning without forgetting keeps a little at hardly any cost, and a penalty
+    keeps more of the outputs but learns new tasks less well.""",
 )

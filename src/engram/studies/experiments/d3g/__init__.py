@@ -131,12 +131,11 @@ experiment = Experiment(
     headline="return",
     answer="""D3G swings up a pendulum {d3g-swings-up} as well as TD3 does, with a mean return of -162
     {no-worse-than-td3}. On the pendulum it needs its cycle: without it the return is -1447
-    {without-the-cycle-it-does-not}, and proposals reach {proposals-without-cycle:0} times as far, whereas
-    in the point world it does as well without {the-point-world-needs-no-cycle}. From states of random walks and 480
-    steps of its own it learns to reach the middle of the point world {random-states-teach}, with a return of -3, where
-    behavioural cloning gets -30 {ahead-of-cloning}, {cloning-over-random:0} more than random
-    actions. After a change of actuators D3G with its old values does better than from scratch, -4.0 against -6.9
-    {values-survive-other-actuators}, but TD3 that simply learns on does better still, with -3.2
-    {kept-values-as-good-as-learning-on}. So D3G is useful for logs of states without actions, if they cover the space
-    as random walks do; if actions are known, TD3 does as well.""",
+    {without-the-cycle-it-does-not}, and proposals reach {proposals-without-cycle:0} times as far, whereas in the point
+    world it does as well without {the-point-world-needs-no-cycle}. From states of random walks and 480 steps of its own
+    it learns to reach the middle of the point world {random-states-teach}, with a return of -3, where behavioural
+    cloning gets -30 {ahead-of-cloning}, {cloning-over-random:0} more than random actions. After a change of actuators
+    D3G with its old values does better than from scratch, -4.0 against -6.9 {values-survive-other-actuators}, but TD3
+    that simply learns on does better still, with -3.2 {kept-values-as-good-as-learning-on}. So D3G is useful for logs
+    of states without actions, if they cover the space as random walks do; if actions are known, TD3 does as well.""",
 )

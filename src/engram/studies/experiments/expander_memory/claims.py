@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engram.lab import Measure, Quantity, claims_from, maximum, metric, minimum
-from engram.studies.experiments.expander_memory.recovery import SIZES
+from engram.studies.experiments.expander_memory.recovery import FLIPS, SIZES
 
 
 def least_recovery(arm: str) -> Measure:
@@ -126,5 +126,13 @@ quantities = [
         "joint-states",
         "Logarithm of the number of states consistent with all clusters of random patterns, per node, if independent",
         maximum(metric("exponent_6")("packing"), metric("exponent_10")("packing")),
+    ),
+    *(
+        Quantity(
+            f"recovery-by-{decoder}",
+            f"Share of states recovered at 10 % errors, decoder {decoder}",
+            metric("recovery_first_0.1")(f"decoder-{decoder}"),
+        )
+        for decoder in FLIPS
     ),
 ]
