@@ -318,6 +318,9 @@ quantities = [
     Quantity("q-learning-after-renaming", f"{AT_PUBLISHED}, mean return of Q-learning with its old values over the "
         "first 200 episodes after the renaming",
         first_200("qsa-transfer-published")),
+    Quantity("from-scratch", f"{AT_PUBLISHED}, mean return over 10,000 episodes from scratch of QSS or of Q-learning, "
+        "whichever is higher",
+        maximum(mean_return("qss-scratch-published"), mean_return("qsa-scratch-published"))),
     Quantity("transfer-over-scratch", "Mean return of QSS at a learning rate of its own over the first 200 episodes "
         "after the renaming, less that from scratch",
         first_200("qss-transfer") - first_200("qss-scratch")),
@@ -327,6 +330,9 @@ quantities = [
             mean_return(f"qss-noise-{noise}") - mean_return(f"qsa-noise-{noise}"))
         for noise in (0.25, 0.75)
     ),
+    Quantity("final-lead-with-noise-0.25", "Final return of QSS with a known inverse model less that of Q-learning, if "
+        "a share of 0.25 of the actions is random",
+        metric("late_return")("qss-noise-0.25") - metric("late_return")("qsa-noise-0.25")),
     Quantity("q-learning-on-the-cliff", "Share of the episodes in which Q-learning reaches the goal with a windy cliff "
         "(0.5 is possible)",
         success("qsa-cliff")),

@@ -92,6 +92,9 @@ claims = [
 ]  # fmt: skip
 quantities = [
     Quantity("decades-per-batch", "Decades by which NOODL's error falls with a batch", -1.0 * metric("slope")("noodl")),
+    Quantity("support", "Share of samples whose codes have exactly the right atoms and signs from the sixth batch on, "
+        "by least squares or by the published iterations, whichever is smaller",
+        minimum(support("noodl"), support("noodl-iht"))),
     Quantity("support-without-pruning", "Share of samples in which least squares without pruning selects exactly the "
         "right atoms and signs, from the sixth batch on",
         support("noodl-unpruned")),
@@ -101,6 +104,9 @@ quantities = [
     Quantity("error-from-near", "Largest error of the dictionary after 400 batches from initialisations at a distance "
         "of 1, 4, 6 and 10 / log n (matched)",
         maximum(*(matched_error(f"start-{radius}") for radius in (1, 4, 6, 10)))),
+    Quantity("error-from-near-with-16-atoms", "Largest error of the dictionary of samples with up to 16 atoms from "
+        "initialisations at 4 and 10 / log n (matched)",
+        maximum(matched_error("start-4-nonzero-16"), matched_error("start-10-nonzero-16"))),
     Quantity("recovered-from-afar-with-16-atoms", "Share of dictionaries of samples with up to 16 atoms that are "
         "recovered to an error of 1e-4 in 400 batches from 14 / log n (matched)",
         met(matched_error("start-14-nonzero-16") <= 1e-4)),
@@ -127,6 +133,8 @@ quantities = [
     Quantity("nearly-all-found-if-mended", "Share of seeds in which NOODL, initialised with samples, finds 98 % of the "
         "atoms if those that mix several true ones are repaired",
         met(minimum(*map(atoms, MENDED)) >= 0.98)),
+    Quantity("error-on-drift", "Error of NOODL at the end for a dictionary that rotates by half a degree per batch",
+        late_error("drift")),
     Quantity("patches-over-random", "Share of a photograph's patches that 4 of NOODL's atoms explain less that of 4 "
         "random patches",
         explained("patches-noodl") - explained("patches-random")),

@@ -146,6 +146,12 @@ quantities = [
     Quantity("share-of-truth-from-one-fly-selected", "Share of what the true rule predicts of the choices of others "
         "that terms selected with one fly predict",
         truth("one fly selected")),
+    *(
+        Quantity(f"wrong-terms-{arm.replace(' ', '-')}", "Terms of Oja's rule that selection has too many or too few "
+            f"({said})",
+            metric("wrong_terms")(arm))
+        for arm, said in (("few sessions", "a quarter of the sessions"), ("recurrent", "in a recurrent network"))
+    ),
     Quantity("error-from-half-of-a-network", "Error without half of the units of a recurrent network over that with "
         "all",
         error_of_all("recurrent half") / error_of_all("recurrent")),
@@ -158,7 +164,8 @@ quantities = [
         "first weights and the noise of inputs are not known",
         error("hidden layer unknown")),
     *(
-        Quantity(f"coverage-{arm.replace(' ', '-')}", f"Share of the true coefficients in 95 % intervals ({said})",
+        Quantity(f"coverage-{arm.removeprefix('rules ').replace(' ', '-')}",
+            f"Share of the true coefficients in 95 % intervals ({said})",
             metric(key)(arm))
         for key, arm, said in (
             ("covered", "noisy", "20 % noise"),
