@@ -14,7 +14,7 @@ EPS = 1e-6  # of the square of a length; inside the root, so that the gradient a
 def unit_silu(features: Tensor) -> Tensor:
     """SiLU, then unit length."""
     features = functional.silu(features)
-    return features * (features.square().sum(-1, keepdim=True) + EPS).rsqrt()
+    return features * features.square().sum(-1, keepdim=True).add_(EPS).rsqrt_()
 
 
 def elu_plus_one(features: Tensor) -> Tensor:
