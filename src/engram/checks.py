@@ -37,6 +37,7 @@ _ABSENT = object()
 # Calls that passed, by the types, dtypes and shapes of their arguments; of a container, only the first items count.
 _PASSED: set[tuple[Any, ...]] = set()
 MANY = 10_000
+SPLIT = 2**15  # elements from which torch divides a sum among threads
 
 
 def arguments() -> None:
@@ -468,11 +469,10 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
     if isinstance(value, Tensor):
         if not readable(value):
             return
-        # The sum of finite numbers may overflow, but a sum with a NaN or infinity is never finite. A sum is cheap if it
-        # does not wait for other threads.
-        with single_threaded():
-            if cmath.isfinite(value.detach().sum().item()):
-                return
+        value = value.detach()
+        # The sum of finite numbers may overflow, but a sum with a NaN or infinity is never finite.
+        if cmath.isfinite(_sum(value)):
+            return
         wrong = (~value.isfinite()).nonzero().cpu().numpy()
     elif value.dtype.kind not in "biufc":
         raise TypeError(f"{name}.dtype = {value.dtype}: expected numbers")
@@ -490,6 +490,13 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
     raise ValueError(f"{name}{list(position) if position else ''} is {kind}: expected finite numbers")
 
 
+def _sum(value: Tensor) -> complex:
+    if value.numel() < SPLIT:
+        return value.sum().item()
+    with single_threaded():  # a sum is cheap if it does not wait for other threads
+        return value.sum().item()
+
+
 def readable(value: Tensor) -> bool:
     """Whether the numbers can be read: not while compiling, under a ``torch.func`` transform, or on the meta device."""
     return not torch.compiler.is_compiling() and not value.is_meta and torch.func.debug_unwrap(value) is value
@@ -505,9 +512,12 @@ def has_shape(name: str, actual: tuple[int, ...], shape: tuple[int | str, ...]) 
     """
     if not isinstance(shape, tuple):
         raise TypeError(f"shape = {shape!r}: expected a tuple")
-    if len(actual) != len(shape) or any(
-        isinstance(expected, int) and length != expected for length, expected in zip(actual, shape, strict=True)
-    ):
+    if actual == shape:
+        return
+    fits = len(actual) == len(shape)
+    for length, expected in zip(actual, shape, strict=fits):
+        fits = fits and (length == expected or not isinstance(expected, int))
+    if not fits:
         raise ValueError(f"{name}.shape = {tuple(actual)}: expected ({', '.join(map(str, shape))})")
 
 

@@ -1,5 +1,6 @@
 """The write rules: what each must do by its equation, the chunked forms against the steps, and second derivatives."""
 
+import itertools
 import math
 
 import numpy as np
@@ -34,6 +35,7 @@ RULES = {
     "least-squares": LeastSquaresWrite,
 }
 FORGET, KEEP = -math.inf, 0.0
+SIZES = {"chunks": 3, "short chunks": 1}
 
 
 def seeded(seed=0):
@@ -191,8 +193,10 @@ def test_a_sequence_in_pieces_is_the_whole(name):
     close((torch.cat(outputs, 2), tuple(state)), (output, tuple(last)))
 
 
-@pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("form", ["steps", "chunks"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [*itertools.product(RULES, ("steps", "chunks")), ("delta", "short chunks"), ("gated-delta", "short chunks")],
+)
 def test_first_and_second_derivatives_agree_with_finite_differences(name, form):
     rule = RULES[name]().double()
     state, *sequences = drawn(rule, 1, 1, 4, 2, 2)
@@ -201,7 +205,7 @@ def test_first_and_second_derivatives_agree_with_finite_differences(name, form):
     def run(*tensors):
         start = type(state)(*tensors[:matrices], *state[matrices:])
         arguments = start, *tensors[matrices:]
-        output, last = step_scan(rule, *arguments) if form == "steps" else rule.scan(*arguments, chunk_size=3)
+        output, last = step_scan(rule, *arguments) if form == "steps" else rule.scan(*arguments, chunk_size=SIZES[form])
         return output, last.weight
 
     points = [t.clone().requires_grad_() for t in (*state[:matrices], *sequences)]
@@ -211,7 +215,7 @@ def test_first_and_second_derivatives_agree_with_finite_differences(name, form):
 
 
 @pytest.mark.parametrize("name", ["delta", "gated-delta"])
-@pytest.mark.parametrize("chunk", [1, 3, 5])
+@pytest.mark.parametrize("chunk", [1, 3, 11])
 def test_derivatives_without_a_graph_are_those_with_one(name, chunk):
     rule = RULES[name]()
     state, *sequences = drawn(rule, length=11, value=4, seed=chunk)

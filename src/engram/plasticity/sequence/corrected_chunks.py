@@ -32,6 +32,9 @@ from engram.nn.sequence import autocast
 from engram.plasticity.kernels.plain_gradients import plain_gradients
 from engram.plasticity.sequence.products import decay_between
 
+# Two chunks and less gain little, and keep the rounding of the definition, with which associative-recall is recorded.
+FEWEST = 3
+
 Chunks = Callable[..., tuple[Tensor, Tensor]]  # the definition: weight, sequences and signals to output and weight
 
 
@@ -53,9 +56,14 @@ class _Decay(NamedTuple):
 
 
 def can_run(*tensors: Tensor) -> bool:
-    """Whether this pass, which autograd cannot look into, may stand in for the definition."""
+    """Whether this pass, which autograd cannot look into, may stand in for the definition, and is worth its while.
+
+    Args:
+        *tensors: As ``corrected_chunks`` takes them.
+    """
     return not (
-        is_compiling()
+        len(tensors[1]) < FEWEST
+        or is_compiling()
         or torch._C._functorch.peek_interpreter_stack() is not None
         or not tensors[0].is_cpu
         or autocast(tensors[0].device)

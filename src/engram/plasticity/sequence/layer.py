@@ -187,12 +187,13 @@ class FastWeightLayer(nn.Module):
             ValueError: Wrong shape, dtype or device, an empty batch, half precision, an input, state or output that is
                 not finite, or a state of another layer.
         """
-        check_precision(self.weight_in)
+        weight = self.weight_in
+        check_precision(weight)
         if isinstance(input, PackedSequence):
-            rows = packed_rows("input", input, self.input_size, self.weight_in)
+            rows = packed_rows("input", input, self.input_size, weight)
             with full_precision(rows.device):
                 return self._run_packed(rows, input, state)
-        sequence = time_first("input", input, self.input_size, self.weight_in, self.batch_first, unbatched=True)
+        sequence = time_first("input", input, self.input_size, weight, self.batch_first, unbatched=True)
         unbatched = input.dim() == 2
         start = self._start_of(state, () if unbatched else (sequence.shape[1],))
         with full_precision(sequence.device):
@@ -237,6 +238,8 @@ class FastWeightLayer(nn.Module):
         self, sequence: Float[Tensor, "time batch input"], state: State
     ) -> tuple[Float[Tensor, "time batch output"], State]:
         """Output and state for a sequence and a state that are checked."""
+        if len(sequence) == 1:
+            return self._step(sequence, state)
         projected = functional.linear(sequence, self.weight_in, self.bias_in)
         by_head = projected.view(*sequence.shape[:2], self.heads, sum(self._sizes)).permute(1, 2, 0, 3)
         keys, value, gate, signals = torch.split(by_head, self._sizes, -1)
@@ -244,15 +247,31 @@ class FastWeightLayer(nn.Module):
         query, key = features.unbind(-2)
         recalled, state = self.rule._run(state, query, key, value, *self._signals(signals.unbind(-1)))
         if self.norm_weight is not None:
-            mean_square = recalled.square().mean(-1, keepdim=True)
-            recalled = recalled * (mean_square + EPS).rsqrt() * self.norm_weight.unsqueeze(1)
+            recalled = normalised(recalled) * self.norm_weight.unsqueeze(1)
         if self.gate:
             recalled = recalled * functional.silu(gate)
         return functional.linear(recalled.permute(2, 0, 1, 3).flatten(2), self.weight_out), state
 
+    def _step(
+        self, sequence: Float[Tensor, "1 batch input"], state: State
+    ) -> tuple[Float[Tensor, "1 batch output"], State]:
+        """As ``_run`` for one step, in which a change of layout takes as long as a product."""
+        # A module looks up what it owns each time.
+        rule, norm_weight, batch, heads = self.rule, self.norm_weight, sequence.shape[1], self.heads
+        projected = functional.linear(sequence, self.weight_in, self.bias_in).view(batch, heads, -1)
+        keys, value, gate, signals = projected.split_with_sizes(self._sizes, -1)
+        query, key = FEATURE_MAPS[self.feature_map](keys.view(batch, heads, 2, -1)).unbind(2)
+        state = rule._write(state, key, value, *self._signals(signals.unbind(-1)))
+        recalled = rule._recall(state, query)
+        if norm_weight is not None:
+            recalled = normalised(recalled) * norm_weight
+        if self.gate:
+            recalled = recalled * functional.silu(gate)
+        return functional.linear(recalled.reshape(1, batch, -1), self.weight_out), state
+
     def _signals(
-        self, linear: tuple[Float[Tensor, "batch heads time"], ...]
-    ) -> list[Float[Tensor, "batch heads time"]]:
+        self, linear: tuple[Float[Tensor, "batch heads *time"], ...]
+    ) -> list[Float[Tensor, "batch heads *time"]]:
         """The rule's signals, from what is linear in the input."""
         signals = []
         for name, value in zip(self.rule.signals, linear, strict=True):
@@ -263,7 +282,7 @@ class FastWeightLayer(nn.Module):
                 signals.append(functional.logsigmoid(value))
             else:
                 rate: Tensor = self.log_rate  # type: ignore[assignment]  # a rule with decay has one
-                signals.append(-functional.softplus(value) * rate.exp().unsqueeze(-1))
+                signals.append(-functional.softplus(value) * rate.exp().view(-1, *(1,) * (value.dim() - 2)))
         return signals
 
     def extra_repr(self) -> str:
@@ -276,10 +295,15 @@ class FastWeightLayer(nn.Module):
         )
 
 
+def normalised(recalled: Float[Tensor, "... value"]) -> Float[Tensor, "... value"]:
+    """What is recalled over its root mean square."""
+    return recalled * recalled.square().mean(-1, keepdim=True).add_(EPS).rsqrt_()
+
+
 def unit_silu(features: Tensor) -> Tensor:
     """SiLU, then unit length."""
     features = functional.silu(features)
-    return features * (features.square().sum(-1, keepdim=True) + LENGTH_EPS).rsqrt()
+    return features * features.square().sum(-1, keepdim=True).add_(LENGTH_EPS).rsqrt_()
 
 
 def elu_plus_one(features: Tensor) -> Tensor:

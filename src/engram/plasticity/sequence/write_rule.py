@@ -212,8 +212,9 @@ def check_state(
     checks.instance("state", state, rule.state_type)
     heads, *matrix = sizes
     for name, tensor, last in zip(state._fields, state, rule.shapes(*matrix), strict=True):
-        checks.tensor(f"state.{name}", tensor, (*shape, heads, *last) if last else shape, like)
-        checks.finite(f"state.{name}", tensor.detach())
+        place = f"state.{name}"
+        checks.tensor(place, tensor, (*shape, heads, *last) if last else shape, like)
+        checks.finite(place, tensor)
 
 
 def check_written(rule: WriteRule, state: State, sequences: tuple[Any, ...], signals: Sequence[Any]) -> None:
