@@ -44,7 +44,7 @@ from engram.memory import (
     ExpanderMemory,
     KeyValueMemory,
     OnlineKMeans,
-    corrupted,
+    corrupt,
     random_regular,
 )
 from engram.memory.episodic.neighbours import exact_neighbours
@@ -219,7 +219,7 @@ def expander(batches: int, seeds: int) -> dict[str, Any]:
         memory, generator = ExpanderMemory(graph), torch.Generator().manual_seed(0)
         # A linear code corrects errors in the same way at all stored states; this state needs no encoder.
         right = torch.ones(RECALLS, nodes)
-        noisy = corrupted(right, FLIPPED, generator=generator)
+        noisy = corrupt(right, FLIPPED, generator=generator)
         recall = {
             "parallel": lambda x, memory=memory: memory.recall(x, order="parallel").x,
             "max": lambda x, memory=memory, generator=generator: memory.recall(x, generator=generator).x,

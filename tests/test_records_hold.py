@@ -20,7 +20,7 @@ from engram.lab.output.record_files import as_record, from_record, record_path, 
 from engram.lab.trial.experiment import Experiment
 from engram.lab.trial.folder import TrialFolder
 from engram.lab.trial.metrics import read
-from engram.studies.recording.extend import TOLERANCE, differences, is_among, is_equal, is_same_machine, numbers
+from engram.studies.recording.add_trials import TOLERANCE, differences, is_among, is_equal, is_same_machine, numbers
 from engram.studies.standings.record_comparisons import with_candidates
 from engram.tasks.data import DataError
 

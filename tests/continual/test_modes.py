@@ -19,7 +19,7 @@ from engram.continual import (
     random_batches,
     train_on_tasks,
 )
-from engram.nn.modes import evaluated, modes_of, training_modes
+from engram.nn.modes import evaluation_mode, modes_of, training_modes
 
 
 def network(norm):
@@ -150,6 +150,6 @@ def test_measures_put_each_module_back_also_after_an_error():
     fisher_diagonal(net, [tasks()[0].train])
     extract(net, tasks()[0].train[0])
     assert modes_of(net) == before
-    with pytest.raises(RuntimeError), evaluated(net):
+    with pytest.raises(RuntimeError), evaluation_mode(net):
         net(torch.ones(2, 5))
     assert modes_of(net) == before

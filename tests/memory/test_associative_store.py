@@ -8,7 +8,7 @@ from engram.memory import (
     AssociativeStore,
     ExpanderMemory,
     Scaffold,
-    corrupted,
+    corrupt,
     random_regular,
     recovery_rate,
     sign_labels,
@@ -26,7 +26,7 @@ def test_a_store_is_a_dictionary_found_by_noisy_addresses(items):
     store = AssociativeStore(MEMORY)
     store.write(list(items), list(items.values()))
     assert len(store) == len(items)
-    noisy = corrupted(store.address(list(items)), 0.02, generator=seeded())
+    noisy = corrupt(store.address(list(items)), 0.02, generator=seeded())
     recalled = store.recall(noisy, seeded())
     assert recalled.labels == list(items)
     assert recalled.payloads == list(items.values())
@@ -45,7 +45,7 @@ def test_vectors_have_addresses_by_their_sides_of_random_planes():
     assert labels == sign_labels(7 * vectors, store.message_size, seeded(2))
     assert len(set(labels)) == 30
     store.write(labels, list(range(30)))
-    assert store.recall(corrupted(store.address(labels), 0.02, generator=seeded()), seeded()).payloads == list(
+    assert store.recall(corrupt(store.address(labels), 0.02, generator=seeded()), seeded()).payloads == list(
         range(30)
     )
 
@@ -75,7 +75,7 @@ def test_what_is_not_there_is_not_found():
     empty = store.recall(store.address(["pear", "apple"]), seeded())
     assert empty.labels == empty.payloads == [None, "apple"]
     assert empty.result.converged.all()
-    lost = store.recall(corrupted(store.address(["apple"]), 0.4, generator=seeded()), seeded())
+    lost = store.recall(corrupt(store.address(["apple"]), 0.4, generator=seeded()), seeded())
     assert lost.labels == [None]
     assert not lost.result.converged.any()
 
@@ -99,7 +99,7 @@ def test_hebbian_readout_holds_few_items_and_the_table_all():
         store.write(range(items), payloads[:items])
         x = store.address(range(10))
         agree.append((store.readout(x).sign() == payloads[:10]).float().mean().item())
-        exact = store.recall(corrupted(x, 0.02, generator=seeded()), seeded()).payloads
+        exact = store.recall(corrupt(x, 0.02, generator=seeded()), seeded()).payloads
         assert torch.equal(torch.stack(exact), payloads[:10])
     assert agree[0] >= 0.99
     assert agree[1] <= 0.8
@@ -137,7 +137,7 @@ def test_a_scaffold_cleans_noisy_contents():
     content = 1 - 2 * torch.randint(0, 2, (40, 400), generator=seeded()).float()
     scaffold.store(content[:20])
     scaffold.store(content[20:])
-    recalled = scaffold.recall(corrupted(content, 0.1, generator=seeded()), seeded())
+    recalled = scaffold.recall(corrupt(content, 0.1, generator=seeded()), seeded())
     assert recalled.converged.all()
     assert torch.allclose(recalled.content, content, atol=1e-3)
 
@@ -153,9 +153,9 @@ def test_a_scaffold_comes_back_from_its_file(tmp_path):
 
 def test_corruption_is_of_the_amount_asked_for():
     x = torch.ones(200, 50)
-    assert ((corrupted(x, 0.1, generator=seeded()) == -1).sum(1) == 5).all()
-    assert ((corrupted(x, 0.1, noise="erase", generator=seeded()) == 0).sum(1) == 5).all()
-    share = (corrupted(x, 0.1, noise="bsc", generator=seeded()) == -1).float().mean().item()
+    assert ((corrupt(x, 0.1, generator=seeded()) == -1).sum(1) == 5).all()
+    assert ((corrupt(x, 0.1, noise="erase", generator=seeded()) == 0).sum(1) == 5).all()
+    share = (corrupt(x, 0.1, noise="bsc", generator=seeded()) == -1).float().mean().item()
     assert share == pytest.approx(0.1, abs=0.015)
     assert recovery_rate(lambda noisy: noisy, x, 0.0) == 1
     assert recovery_rate(lambda noisy: noisy, x, 0.1) == 0
@@ -179,8 +179,8 @@ def test_corruption_is_of_the_amount_asked_for():
             r"payloads of shape \(1, 3\): expected finite numbers, \(1, 2\)",
         ),
         (lambda: Scaffold(MEMORY, 2).recall(torch.ones(1, 2)), RuntimeError, "nothing is stored"),
-        (lambda: corrupted(torch.ones(1, 2), 0.5, noise="white"), ValueError, "noise = 'white': expected one of"),
-        (lambda: corrupted(torch.zeros(1, 2), 0.5), ValueError, r"x\[0, 0\] = 0.0: expected -1 or \+1"),
+        (lambda: corrupt(torch.ones(1, 2), 0.5, noise="white"), ValueError, "noise = 'white': expected one of"),
+        (lambda: corrupt(torch.zeros(1, 2), 0.5), ValueError, r"x\[0, 0\] = 0.0: expected -1 or \+1"),
     ],
 )
 def test_bad_input_is_named(call, error, message):

@@ -11,7 +11,7 @@ from engram.memory import (
     array_graph,
     belief_propagation,
     bit_flip_decode,
-    corrupted,
+    corrupt,
     gallager_b_decode,
     hamming74_blocks,
     random_regular,
@@ -86,7 +86,7 @@ def test_a_check_of_one_bit_is_obeyed_and_a_bit_without_checks_is_kept(order):
 def test_belief_propagation_corrects_what_flips_do_not():
     memory = ExpanderMemory(random_regular(960, 5, 6, seed=0))
     x = random_states(memory, 30, seeded())
-    noisy = corrupted(x, 0.1, generator=seeded())
+    noisy = corrupt(x, 0.1, generator=seeded())
     believed = belief_propagation(memory.graph, noisy < 0, 0.1)
     assert ((1 - 2 * believed.x.long()) == x).all()
     assert believed.converged.all()
@@ -138,7 +138,7 @@ def test_gallagers_messages_work_below_their_threshold_and_not_above(size, thres
     clean = torch.zeros(8, 6000)
     left = {}
     for factor in (0.75, 1.3):
-        received = (corrupted(1 - 2 * clean, factor * limit, generator=seeded()) < 0).to(torch.uint8)
+        received = (corrupt(1 - 2 * clean, factor * limit, generator=seeded()) < 0).to(torch.uint8)
         left[factor] = gallager_b_decode(graph, received, threshold=threshold, max_iter=60).float().mean().item()
     assert left[0.75] < 1e-3
     assert left[1.3] > 0.3 * limit

@@ -10,7 +10,7 @@ from engram.memory import (
     BipartiteGraph,
     ExpanderMemory,
     array_graph,
-    corrupted,
+    corrupt,
     hamming74_blocks,
     local_graph,
     random_regular,
@@ -181,7 +181,7 @@ def test_noise_is_treated_alike_at_every_stored_state(seed, order):
     memory = ExpanderMemory(random_regular(60, 5, 6, seed=seed), order=order)
     generator = seeded(seed)
     word = random_states(memory, 1, generator)
-    x = corrupted(torch.ones(8, 60, dtype=torch.int8), 0.08, generator=generator)
+    x = corrupt(torch.ones(8, 60, dtype=torch.int8), 0.08, generator=generator)
     of_one = memory.recall(x, LIMITS.get(order), generator=seeded(seed))
     of_word = memory.recall(x * word, LIMITS.get(order), generator=seeded(seed))
     assert torch.equal(of_one.x * word, of_word.x)
@@ -195,7 +195,7 @@ def test_kernels_and_definition_and_explicit_neurons_take_the_same_path(order, s
     target = np.random.default_rng(seed).choice([-1, 1], graph.n_constraints)
     batch = 70 if order == "parallel" else 8  # of which 64 share a word
     x = 1 - 2 * torch.randint(0, 2, (batch, len(graph.node_degrees)), generator=seeded(seed))
-    x[::2] = corrupted(torch.ones_like(x[::2]), 0.1, generator=seeded(seed))
+    x[::2] = corrupt(torch.ones_like(x[::2]), 0.1, generator=seeded(seed))
     results = [
         ExpanderMemory(graph, target_parity=target, explicit_hidden=explicit).recall(
             x, LIMITS.get(order), order, seeded(seed), trace=trace
@@ -223,7 +223,7 @@ def test_kernels_and_definition_agree_on_patterns_of_any_kind(order, seed):
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_number_of_threads_changes_nothing(order):
     memory = ExpanderMemory(random_regular(120, 5, 6, seed=0), order=order)
-    x = corrupted(torch.ones(200, 120), 0.06, generator=seeded())
+    x = corrupt(torch.ones(200, 120), 0.06, generator=seeded())
     one = memory.recall(x, LIMITS.get(order), generator=seeded())
     torch.set_num_threads(2)
     two = memory.recall(x, LIMITS.get(order), generator=seeded())
@@ -270,7 +270,7 @@ def test_winners_rest_where_single_flips_rest():
 def test_what_cannot_be_corrected_is_not_converged(order):
     memory = ExpanderMemory(random_regular(480, 5, 10, seed=0), order=order)
     x = random_states(memory, 100, seeded())
-    result = memory.recall(corrupted(x, 0.2, generator=seeded()), generator=seeded())
+    result = memory.recall(corrupt(x, 0.2, generator=seeded()), generator=seeded())
     wrong = (result.x != x).any(1)
     assert wrong.all()
     # The distance between stored states is far larger than what was moved: the constraints tell of each failure.
@@ -281,7 +281,7 @@ def test_what_cannot_be_corrected_is_not_converged(order):
 
 def test_going_back_and_forth_is_noticed():
     memory = ExpanderMemory(random_regular(480, 5, 6, seed=0), order="parallel")
-    x = corrupted(torch.ones(1000, 480), 0.045, generator=seeded())
+    x = corrupt(torch.ones(1000, 480), 0.045, generator=seeded())
     result = memory.recall(x, generator=seeded())
     some = result.oscillating
     assert some.any()
@@ -341,7 +341,7 @@ def test_contradicting_parities_are_refused():
 def test_erased_nodes_are_filled_by_their_constraints():
     memory = ExpanderMemory(random_regular(480, 5, 6, min_girth=6, seed=0))
     x = random_states(memory, 50, seeded())
-    erased = corrupted(x, 0.1, noise="erase", generator=seeded())
+    erased = corrupt(x, 0.1, noise="erase", generator=seeded())
     result = memory.recall(erased, generator=seeded(), erasures=True)
     assert torch.equal(result.x, x)
     assert (result.distance == 0).all()
@@ -352,7 +352,7 @@ def test_erased_nodes_are_filled_by_their_constraints():
 def test_hidden_faults_are_survived_when_few():
     memory = ExpanderMemory(random_regular(480, 5, 6, seed=0), order="wta")
     x = random_states(memory, 10, seeded())
-    noisy = corrupted(x, 0.02, generator=seeded())
+    noisy = corrupt(x, 0.02, generator=seeded())
     few = memory.recall(noisy, 1500, generator=seeded(), faults=0.02)
     many = memory.recall(noisy, 300, generator=seeded(), faults=0.3)
     assert (few.x == x).all(1).float().mean() >= 0.8
@@ -362,7 +362,7 @@ def test_hidden_faults_are_survived_when_few():
 @given(st.integers(0, 2**32))
 def test_faults_are_those_of_the_definition(seed):
     memory = ExpanderMemory(random_regular(24, 3, 4, seed=seed), order="wta")
-    x = corrupted(torch.ones(10, 24), 0.1, generator=seeded(seed))
+    x = corrupt(torch.ones(10, 24), 0.1, generator=seeded(seed))
     fast, plain = (memory.recall(x, 20, generator=seeded(seed), faults=0.1, trace=trace) for trace in (False, True))
     assert all(torch.equal(a, b) for a, b in zip(fast[:-1], plain[:-1], strict=True))
 
@@ -401,7 +401,7 @@ def test_samples_of_a_code_teach_all_of_it():
     assert memory.coverage().eq(1).all()
     fresh = random_states(code, 100, seeded(1))
     assert not memory.violated(fresh).any()
-    noisy = corrupted(fresh, 0.03, generator=seeded())
+    noisy = corrupt(fresh, 0.03, generator=seeded())
     taught, built = (m.recall(noisy, generator=seeded()) for m in (memory, code))
     assert torch.equal(taught.x, built.x)
 
@@ -433,7 +433,7 @@ def test_more_than_twenty_nodes_in_a_constraint_are_no_matter_without_explicit_n
     graph = array_graph(23, 5)
     memory = ExpanderMemory(graph)
     x = random_states(memory, 5, seeded())
-    assert torch.equal(memory.recall(corrupted(x, 2 / 529, generator=seeded()), generator=seeded()).x, x)
+    assert torch.equal(memory.recall(corrupt(x, 2 / 529, generator=seeded()), generator=seeded()).x, x)
     with pytest.raises(ValueError, match="graph has constraints of 23 nodes: expected at most 20"):
         ExpanderMemory(graph, explicit_hidden=True)
 

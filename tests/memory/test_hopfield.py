@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engram.memory import AttentionMemory, DenseHopfield, HebbHopfield, corrupted
+from engram.memory import AttentionMemory, DenseHopfield, HebbHopfield, corrupt
 from engram.memory.associative.hopfield import attention, cubic, exponential, hebb, pseudo_inverse
 from engram.storage import CorruptFileError
 
@@ -31,7 +31,7 @@ def test_few_patterns_come_back_from_noise(kind):
     memory, X = KINDS[kind](200), signs(5, 200)
     memory.store(X[:2])
     memory.store(X[2:])
-    result = memory.recall(corrupted(X, 0.1, generator=seeded()))
+    result = memory.recall(corrupt(X, 0.1, generator=seeded()))
     assert torch.equal(result.x, X)
     assert result.converged.all()
     expected = 200 * 199 // 2 if kind in ("hebb", "pseudo-inverse") else 1000

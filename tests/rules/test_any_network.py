@@ -23,7 +23,7 @@ from engram.rules import (
 from engram.rules.chain import Chain
 from engram.rules.feedback_mode import FeedbackMode, Substitute
 from engram.rules.network import AnyNetwork, network_of
-from engram.rules.weight_mirror import mirrored
+from engram.rules.weight_mirror import mirror
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
 
@@ -402,7 +402,7 @@ def test_weights_that_are_used_in_parts_or_in_another_shape_have_a_mirror():
     network, uses = uses_of(model, x)
     for name in ("heads", "layer.weight"):
         W = network.maps[name]
-        torch.testing.assert_close(mirrored(W, uses[name], 40_000, seeded()), W.detach(), rtol=0.1, atol=0.1)
+        torch.testing.assert_close(mirror(W, uses[name], 40_000, seeded()), W.detach(), rtol=0.1, atol=0.1)
 
 
 def test_parameters_from_outside_are_refused():
@@ -464,7 +464,7 @@ def test_a_mirror_of_a_convolution_is_corrected_for_padding():
     model = nn.Sequential(nn.Conv2d(2, 2, 1), nn.Conv2d(2, 3, 3, padding=1), nn.Flatten(), nn.Linear(108, 3))
     network, uses = uses_of(model, drawn(4, 2, 6, 6))
     W = network.maps["1.weight"]
-    estimate = mirrored(W, uses["1.weight"], 4000, seeded())
+    estimate = mirror(W, uses["1.weight"], 4000, seeded())
     # A corner's tap meets an input at 25 of 36 positions, an edge's at 30: without the correction .69 and .83 of W.
     for rows, columns in ((0, 0), (0, 1), (1, 1), (2, 1)):
         taps = estimate[:, :, rows, columns].flatten(), W[:, :, rows, columns].flatten()
@@ -478,7 +478,7 @@ def test_the_error_of_a_mirror_falls_with_the_number_of_positions():
     )
     network, uses = uses_of(model, drawn(4, 2, 8, 8))
     W = network.maps["1.weight"].detach()
-    estimate = mirrored(W, uses["1.weight"], 1600, seeded())  # about 1e5 positions
+    estimate = mirror(W, uses["1.weight"], 1600, seeded())  # about 1e5 positions
     assert ((estimate - W).norm() / W.norm()).item() == pytest.approx((18 / (64 * 1600)) ** 0.5, rel=0.3)
 
 
@@ -490,7 +490,7 @@ def test_what_a_mirror_of_any_map_learns_are_its_weights(name):
     assert next(iter(network.maps)) not in uses  # below the first map no error goes on
     generator = seeded()
     for key, use in uses.items():
-        estimate, W = mirrored(network.maps[key], use, 2000, generator), network.maps[key]
+        estimate, W = mirror(network.maps[key], use, 2000, generator), network.maps[key]
         assert torch.cosine_similarity(estimate.flatten(), W.flatten(), dim=0) > 0.95, key
         assert (estimate.norm() / W.norm()).item() == pytest.approx(1, abs=0.1), key
 

@@ -36,9 +36,9 @@ def demo(command: Demo) -> int:
     from engram.lab.trial.experiment import find_experiment
 
     experiment = find_experiment(NAME)
-    results = _performed(experiment, command.runs)
+    results = _run_missing(experiment, command.runs)
     console = out()
-    for line in _told(experiment, results):
+    for line in _tell(experiment, results):
         console.print(line, highlight=False, soft_wrap=console.width >= LEAST)
     console.print(f"report: {write_report([(experiment, results)], runs_folder(command.runs) / 'report.html')}")
     states = {trial.state for trial in results.trials}
@@ -49,7 +49,7 @@ def demo(command: Demo) -> int:
     return 0 if is_judged and states == {"finished"} else NO_VERDICT
 
 
-def _performed(experiment: Experiment, runs: Path | None) -> Results:
+def _run_missing(experiment: Experiment, runs: Path | None) -> Results:
     """Run what is not done yet, both networks of a seed before the next seed; say what is done and how far it is."""
     from engram.lab.engine.laboratory import judge, perform_jobs, write_down
     from engram.lab.engine.plan import Request, plan
@@ -94,7 +94,7 @@ def _performed(experiment: Experiment, runs: Path | None) -> Results:
     return results
 
 
-def _told(experiment: Experiment, results: Results) -> list[str]:
+def _tell(experiment: Experiment, results: Results) -> list[str]:
     """What came out, in words and as a picture, and what to do next, as lines with rich's markup."""
     from engram.lab.claims.claim import counted_claims
 

@@ -184,7 +184,7 @@ def _last(name: str, root: Path) -> str:
         return "corrupt: run it again"
     if "ended" in note:
         return note["ended"]
-    from engram.lab.output.last_run import OldRunError, load
+    from engram.lab.output.read_runs import OldRunError, load
 
     try:
         return load(name, root, metrics=False).ended

@@ -87,7 +87,7 @@ def compare(command: Compare) -> None:
     options |= {"against": command.against, "tasks": command.tasks, "jobs": command.jobs}
     kind = (command.kind or "").replace("-", "_")
     with contextlib.redirect_stdout(sys.stderr):
-        standing = compared(*command.names, kind=kind, runs=command.runs, **options)
+        standing = compare_arms(*command.names, kind=kind, runs=command.runs, **options)
     if command.export != "none":
         print(standing.text(command.export), end="")
         return
@@ -108,7 +108,7 @@ def compare(command: Compare) -> None:
 def sweep(command: Sweep, field_options: list[str]) -> int:
     """Run an experiment at many settings, and print a comparison of its arms."""
     import engram.lab
-    from engram.lab.engine.sweeps import compared, folder_of
+    from engram.lab.engine.sweeps import compare_arms, folder_of
     from engram.lab.trial.experiment import find_experiment
 
     experiment = find_experiment(command.name)
@@ -120,7 +120,7 @@ def sweep(command: Sweep, field_options: list[str]) -> int:
         is_stopped = False
     except KeyboardInterrupt as stopped:
         swept, is_stopped = _so_far(stopped), True
-    table = compared(experiment, swept, list(values), command.metric)
+    table = compare_arms(experiment, swept, list(values), command.metric)
     rows = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in table.rows()]
     print_table(out(), f"{command.name}, preset {command.preset}: {table.columns[-1]}", table.columns, rows)
     print(folder_of(experiment, command.runs, list(values)))

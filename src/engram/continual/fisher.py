@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from engram import checks
 from engram.continual.parameters import Select, slow_parameters
 from engram.meta.per_sample import at_least_single, power_sums
-from engram.nn.modes import evaluated
+from engram.nn.modes import evaluation_mode
 from engram.nn.sequence import full_precision
 
 Data = Iterable[Any]
@@ -172,7 +172,7 @@ def _mean(
     verified: dict[str, bool] = {}
     count = 0
     device = next(iter(parameters.values())).device
-    with _evaluated(model, device):
+    with _evaluation_mode(model, device):
         for inputs, labels in _batches(data, n_samples, device):
             cotangents_of = partial(cotangents, labels=labels)
             power_sums(model, parameters, inputs, cotangents_of, sums, verified=verified, power=power, batched=batched)
@@ -190,7 +190,7 @@ def _mean(
 
 
 @contextmanager
-def _evaluated(model: nn.Module, device: torch.device) -> Iterator[None]:
+def _evaluation_mode(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Run the network in evaluation mode, without autocast and uncompiled, then restore the mode of each module.
 
     Recurrent layers run without cuDNN, which cannot differentiate them in evaluation mode. What is compiled cannot be
@@ -199,7 +199,7 @@ def _evaluated(model: nn.Module, device: torch.device) -> Iterator[None]:
     if torch.is_inference_mode_enabled():
         raise RuntimeError("torch.inference_mode is on: expected it off, since importance needs derivatives")
     with ExitStack() as stack:
-        stack.enter_context(evaluated(model))
+        stack.enter_context(evaluation_mode(model))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(full_precision(device))
         if any(isinstance(module, nn.RNNBase) for module in model.modules()):

@@ -10,7 +10,7 @@ try:
     from engram.lab.engine.sweeps import Range, sweep
     from engram.lab.judging import BestOf, Judgement, best_of, judge
     from engram.lab.output.figures import Grid, Heatmap, Lines, Points, Profiles
-    from engram.lab.output.last_run import load
+    from engram.lab.output.read_runs import load
     from engram.lab.output.record_files import recorded
     from engram.lab.output.results import Results, TrialResult
     from engram.lab.trial.config import setting, settings

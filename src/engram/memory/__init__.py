@@ -24,7 +24,7 @@ from engram.memory.expander.bipartite_graph import BipartiteGraph
 from engram.memory.expander.bit_flipping import bit_flip_decode, gallager_b_decode
 from engram.memory.expander.expander_memory import ExpanderMemory, LearnResult, RecallResult
 from engram.memory.expander.graphs import array_graph, hamming74_blocks, local_graph, random_regular
-from engram.memory.expander.recovery import corrupted, recovery_rate
+from engram.memory.expander.recovery import corrupt, recovery_rate
 from engram.memory.expander.scaffold import Scaffold, ScaffoldRecall
 from engram.memory.fragments import Decision, FragmentAndRecall, LongTermStore, SurprisalMonitor
 from engram.memory.hopfield.attention import AttentionMemory
@@ -77,7 +77,7 @@ __all__ = [
     "array_graph",
     "belief_propagation",
     "bit_flip_decode",
-    "corrupted",
+    "corrupt",
     "explained_share",
     "gallager_b_decode",
     "hamming74_blocks",

@@ -1,8 +1,8 @@
-"""The random numbers of ``engram.memory.counted_random`` as numba functions, for the kernels of all memories."""
+"""The random numbers of ``engram.memory.splitmix`` as numba functions, for the kernels of all memories."""
 
 import numpy as np
 
-from engram.memory.counted_random import FIRST, GOLDEN, SECOND
+from engram.memory.splitmix import FIRST, GOLDEN, SECOND
 from engram.numeric.jit import inline
 
 golden, first_factor, second_factor = np.uint64(GOLDEN), np.uint64(FIRST), np.uint64(SECOND)

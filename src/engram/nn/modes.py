@@ -31,7 +31,7 @@ def restore_modes(modes: Modes) -> None:
 
 
 @contextmanager
-def evaluated(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Run a network in evaluation mode, then put each submodule back into its own mode.
 
     Examples:

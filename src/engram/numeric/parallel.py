@@ -249,7 +249,7 @@ def _on_loky(workers: int, gpus: tuple[str, ...]) -> Submit[Any, Any]:
 
     def submit(function: Callable[[Item], Result], item: Item, needs: Mapping[str, float]) -> Future[Result]:
         with unheard():
-            future: Future[Result] = pool.submit(_worked, function, item, _surroundings(set(env)))
+            future: Future[Result] = pool.submit(_work, function, item, _surroundings(set(env)))
             return future
 
     return submit
@@ -312,7 +312,7 @@ def _enter(surroundings: Surroundings) -> None:
     _entered[:] = [surroundings]
 
 
-def _worked(function: Callable[[Item], Result], item: Item, surroundings: Surroundings) -> Result:
+def _work(function: Callable[[Item], Result], item: Item, surroundings: Surroundings) -> Result:
     with _working:
         if is_ending():
             os._exit(1)

@@ -71,7 +71,7 @@ def submitting(attempts: int) -> Callable[[Callable[[Any], Any], Any, Mapping[st
     """A function that submits an item with its needs; a task is started at most ``attempts`` times."""
     import ray
 
-    task = ray.remote(max_retries=attempts - 1)(_worked)
+    task = ray.remote(max_retries=attempts - 1)(_work)
     return lambda function, item, needs: task.options(**needs).remote(function, item).future()
 
 
@@ -87,7 +87,7 @@ def why_lost(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _worked(function: Callable[[Any], Any], item: Any) -> Any:
+def _work(function: Callable[[Any], Any], item: Any) -> Any:
     """Call a function in a task; if the node is ending, the worker ends too, and Ray starts the task on another one."""
     previous_handler = signal.signal(signal.SIGTERM, lambda number, frame: asked_to_end.set())
     try:

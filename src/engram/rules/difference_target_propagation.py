@@ -102,7 +102,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
         activities = network.forward(x)
         output = activities[-1].output
         error = output_error(output, target)
-        state = self._inverted(network, activities, state)
+        state = self._train_inverses(network, activities, state)
         last = network.layers[-1]
         top = last.back(last.through(activities[-1], error), last.module.weight, activities[-1].input)
         targets = difference_targets(network, activities, self.gamma * top, state.inverses)
@@ -127,7 +127,7 @@ class DifferenceTargetPropagation(LearningRule[InverseState]):
                     )
         return network
 
-    def _inverted(
+    def _train_inverses(
         self, network: chain.Chain, activities: Sequence[chain.Activity], state: InverseState
     ) -> InverseState:
         """The inverses after their learning steps."""

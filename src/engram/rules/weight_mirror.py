@@ -96,14 +96,14 @@ class WeightMirror(LearningRule[WeightMirrorState]):
             if state.due:
                 uses = network.uses(x)
                 for _ in range(int(state.due)):
-                    state = self._mirrored_maps(network.maps, state, uses)
+                    state = self._mirror_maps(network.maps, state, uses)
             grads, loss, uses = network.learn_and_note(x, target, state.feedback)
-            return checked_update(self, grads, self._mirrored_maps(network.maps, state, uses), loss)
+            return checked_update(self, grads, self._mirror_maps(network.maps, state, uses), loss)
         activities = network.forward(checks.instance("x", x, Tensor))
         for _ in range(int(state.due)):
-            state = self._mirrored_layers(network, state, activities)
+            state = self._mirror_layers(network, state, activities)
         loss, error = loss_and_error(activities[-1].output, target)
-        mirrored = self._mirrored_layers(network, state, activities)
+        mirrored = self._mirror_layers(network, state, activities)
         grads = network.backward(activities, error, state.feedback)
         return checked_update(self, grads, mirrored, loss)
 
@@ -114,7 +114,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
         except TypeError:
             return AnyNetwork.from_module(model, self)
 
-    def _mirrored_layers(
+    def _mirror_layers(
         self, network: Chain, state: WeightMirrorState, activities: list[Activity]
     ) -> WeightMirrorState:
         generator = torch.Generator().manual_seed(int(state.key))
@@ -129,14 +129,14 @@ class WeightMirror(LearningRule[WeightMirrorState]):
             feedback[layer.weight_name] = decayed.addmm_(activity_of_noise.t(), noise, alpha=self.rate / len(noise))
         return self._after(state, feedback, generator)
 
-    def _mirrored_maps(
+    def _mirror_maps(
         self, maps: Mapping[str, Tensor], state: WeightMirrorState, uses: Mapping[str, Use]
     ) -> WeightMirrorState:
         generator = torch.Generator().manual_seed(int(state.key))
         feedback = dict(state.feedback)
         for name, weight in maps.items():
             if name in uses:
-                estimate = mirrored(weight, uses[name], self.samples, generator)
+                estimate = mirror(weight, uses[name], self.samples, generator)
                 feedback[name] = (feedback[name] * (1 - self.decay)).add_(estimate, alpha=self.rate)
         return self._after(state, feedback, generator)
 
@@ -146,7 +146,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
         return WeightMirrorState(feedback, new_key(generator), (state.due - 1).clamp(min=0))
 
 
-def mirrored(weight: Tensor, use: Use, samples: int, generator: torch.Generator) -> Tensor:
+def mirror(weight: Tensor, use: Use, samples: int, generator: torch.Generator) -> Tensor:
     """An estimate of the weights of a map from its response to noise, whose expectation they are.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from engram.memory import AssociativeMemory, apply_recall, apply_store, corrupted
+from engram.memory import AssociativeMemory, apply_recall, apply_store, corrupt
 from engram.testing.promises import (
     alike,
     assert_refused,
@@ -78,7 +78,7 @@ def _signs(count: int, seed: int) -> Tensor:
 
 
 def _noisy(patterns: Tensor) -> Tensor:
-    return corrupted(patterns, _NOISE, generator=torch.Generator().manual_seed(2))
+    return corrupt(patterns, _NOISE, generator=torch.Generator().manual_seed(2))
 
 
 def _filled(make: Make) -> tuple[AssociativeMemory, Tensor]:

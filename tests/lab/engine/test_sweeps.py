@@ -12,7 +12,7 @@ import pytest
 import engram
 from engram import cli
 from engram.lab import Range
-from engram.lab.engine.sweeps import PILOT, _write, compared, folder_of, settings_of
+from engram.lab.engine.sweeps import PILOT, _write, compare_arms, folder_of, settings_of
 
 OPTIONS = {"preset": "smoke", "jobs": 1, "progress": False}
 
@@ -102,13 +102,13 @@ def test_metrics_are_averaged_over_seeds(toy):
     import toy_experiments
 
     table = engram.sweep("toy", episodes=[5, 10], seeds=3, **OPTIONS)
-    means = compared(toy_experiments.experiment, table, ["episodes"], None)
+    means = compare_arms(toy_experiments.experiment, table, ["episodes"], None)
     for row in means.to_dicts():
         losses = table.filter((pl.col("episodes") == row["episodes"]) & (pl.col("arm") == row["arm"]))["loss"].to_list()
         assert row["mean loss"] == pytest.approx(math.fsum(losses) / 3)
         assert (row["lowest"], row["highest"], row["seeds"]) == (min(losses), max(losses), 3)
     with pytest.raises(ValueError, match="metric = 'accuracy': expected one of 'loss'"):
-        compared(toy_experiments.experiment, table, ["episodes"], "accuracy")
+        compare_arms(toy_experiments.experiment, table, ["episodes"], "accuracy")
 
 
 def test_samples_are_drawn_within_ranges_and_more_of_them_begin_with_the_same():

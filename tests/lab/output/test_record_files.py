@@ -14,7 +14,7 @@ import pytest
 import engram
 from engram.lab import CorruptFileError, Experiment, Preset, Run, Study, setting, settings
 from engram.lab.output import record_files as files
-from engram.lab.output.last_run import COLUMNS
+from engram.lab.output.read_runs import COLUMNS
 from engram.lab.output.record_files import (
     Record,
     as_record,

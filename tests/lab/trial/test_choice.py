@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import engram
 from engram.lab import Experiment, Preset, Results, Study, load, setting, settings
-from engram.lab.output.last_run import COLUMNS
+from engram.lab.output.read_runs import COLUMNS
 from engram.lab.output.record_files import as_record, from_record
 from engram.lab.output.report import as_html, section
 from engram.lab.output.results import TrialResult

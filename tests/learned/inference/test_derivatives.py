@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engram.learned.inference import feed_forward
-from engram.learned.inference.arrow import Arrow
+from engram.learned.inference.arrowhead import Arrow
 from engram.learned.inference.feed_forward import NONLINEARITIES, Layer, Rows
 from engram.learned.inference.levenberg_marquardt import Problem
 from engram.learned.inference.losses import Bernoulli, Gaussian
@@ -45,7 +45,7 @@ def test_the_layer_runs_as_its_rule_does(nonlinearity):
 
 
 def jacobian(layer, theta, rows, by_initial):
-    parts = list(layer.linearised(theta, rows, by_initial=by_initial))
+    parts = list(layer.linearise(theta, rows, by_initial=by_initial))
     return np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
 
 

@@ -52,7 +52,7 @@ def hidden(series=None):
 
 
 def jacobian(model, theta, rows, by_initial):
-    parts = list(model.linearised(theta, rows, by_initial=by_initial))
+    parts = list(model.linearise(theta, rows, by_initial=by_initial))
     return np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
 
 

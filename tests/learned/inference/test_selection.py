@@ -9,8 +9,8 @@ from tests.learned.inference import simulated_rules as simulated
 
 from engram.learned import PlasticityRuleInference, simulate_activity
 from engram.learned.inference.advice_on_rivals import difference, sessions_needed
-from engram.learned.inference.averaging import averaged
-from engram.learned.inference.equal_rules import designs
+from engram.learned.inference.averaging import average
+from engram.learned.inference.profile_likelihood import designs
 from engram.learned.inference.fitting import Data
 from engram.learned.inference.subsets import Expansion, best_subsets
 
@@ -94,13 +94,13 @@ def test_a_mixture_has_the_quantiles_of_draws_from_it():
     theta, errors, weights = np.array([1.0, 1.6, np.nan]), np.array([0.1, 0.3, np.nan]), np.array([0.6, 0.39, 0.01])
     drawn = rng.choice(3, size=200_000, p=weights)
     values = np.where(drawn == 2, 0.0, rng.normal(np.nan_to_num(theta)[drawn], np.nan_to_num(errors, nan=1.0)[drawn]))
-    found = averaged(theta, errors, weights, 0.95)
+    found = average(theta, errors, weights, 0.95)
     np.testing.assert_allclose([found.low, found.high], np.quantile(values, [0.025, 0.975]), atol=0.01)
     assert found.coefficient == pytest.approx(values.mean(), abs=0.01)
     assert found.weight == pytest.approx(0.99)
-    rare = averaged(theta, errors, np.array([0.01, 0.0, 0.99]), 0.95)
+    rare = average(theta, errors, np.array([0.01, 0.0, 0.99]), 0.95)
     assert (rare.low, rare.high) == (0, 0)
-    vague = averaged(theta, np.array([np.inf, 0.1, np.nan]), weights, 0.95)
+    vague = average(theta, np.array([np.inf, 0.1, np.nan]), weights, 0.95)
     assert (vague.low, vague.high) == (-np.inf, np.inf)
 
 

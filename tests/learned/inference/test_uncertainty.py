@@ -8,8 +8,8 @@ from scipy import stats
 
 from engram.learned import PlasticityRuleInference, simulate_activity, simulate_choices
 from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, groups_of_sessions
-from engram.learned.inference.firmer import advice, alike
-from engram.learned.inference.rivals import lead
+from engram.learned.inference.diagnostics import advice, alike
+from engram.learned.inference.likelihood_ratio import lead
 from engram.learned.inference.search import scale_of
 
 OJA = {"x y": 1.0, "y^2 w": -1.0}

@@ -16,7 +16,7 @@ from engram.studies.experiments.agents import (
     Exchanged,
     changes_of,
     fits,
-    lived,
+    live,
     rates_of,
     trial,
 )
@@ -44,11 +44,11 @@ def test_what_is_known_of_a_task_is_what_references_get(name):
 def test_an_agent_lives_at_the_rate_at_which_another_got_most(monkeypatch, tmp_path):
     rates = []
 
-    def life(config, length, seed, rate, lived=lived):
+    def life(config, length, seed, rate, lived=live):
         rates.append((length, seed, rate))
         return lived(config, length, seed, rate)
 
-    monkeypatch.setattr(agents, "lived", life)
+    monkeypatch.setattr(agents, "live", life)
     run = TrialRun(TrialFolder(tmp_path), 0)
     config = Config(agent="tabular-q", task="i-maze", steps=300, rates=rates_of("tabular-q"))
     result = trial(config, run)
@@ -63,7 +63,7 @@ def test_an_agent_lives_at_the_rate_at_which_another_got_most(monkeypatch, tmp_p
 
 def test_a_life_is_that_of_its_seed_alone():
     config = Config(agent="lstm", task="t-maze")
-    first, again, other = (lived(config, 900, seed, 0.01) for seed in (1, 1, 2))
+    first, again, other = (live(config, 900, seed, 0.01) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert first.counts.sum() == 9
@@ -114,7 +114,7 @@ def test_no_candidate_is_above_the_largest_learning_rate(tmp_path, new_run, monk
     )
     assert rates_of(f"{path}:half") == pytest.approx((0, 0.05, 0.15, 0.5, 1))
     assert rates_of(f"{path}:whole") == pytest.approx((0, 0.1, 0.3, 1))
-    monkeypatch.setattr(agents, "lived", lambda *_: agents.Life(np.ones(20), np.ones(20)))
+    monkeypatch.setattr(agents, "live", lambda *_: agents.Life(np.ones(20), np.ones(20)))
     config, run = Config(agent=f"{path}:half", task="i-maze", rates=rates_of(f"{path}:half")), new_run()
     assert trial(config, run)["return"] == 1
     assert run.choices["learning_rate"]["candidates"] == pytest.approx(config.rates)

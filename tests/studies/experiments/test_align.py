@@ -21,7 +21,7 @@ from engram.studies.experiments.align.digits import (
     fit,
     rule_of,
     targets,
-    trained,
+    train,
     widths,
 )
 
@@ -49,11 +49,11 @@ def test_a_step_is_one_on_the_published_loss_at_the_published_rate():
 def test_all_rules_start_alike_and_take_the_same_batches():
     seeds, chosen = torch.tensor([1, 2, 3]), torch.arange(40)
     still = [
-        trained(rule_of(rule), 6, chosen, rate=1e-9, epochs=1, batch=20, seeds=seeds).get_parameter("0.weight")
+        train(rule_of(rule), 6, chosen, rate=1e-9, epochs=1, batch=20, seeds=seeds).get_parameter("0.weight")
         for rule in RULES
     ]
     assert all(torch.allclose(weight, still[0], atol=1e-6) for weight in still)
-    first, second = (trained(rule_of("fa"), 6, chosen, rate=4.0, epochs=1, batch=20, seeds=seeds) for _ in range(2))
+    first, second = (train(rule_of("fa"), 6, chosen, rate=4.0, epochs=1, batch=20, seeds=seeds) for _ in range(2))
     assert torch.equal(first[0].weight, second[0].weight)
 
 
@@ -63,11 +63,11 @@ def test_accuracies_are_those_of_the_chosen_and_of_the_published_rate(tmp_path, 
     seeds = torch.randint(2**62, (3,), generator=TrialRun(TrialFolder(tmp_path / "other"), 50).generator)
     options = {"epochs": 2, "batch": 100, "seeds": seeds}
     for key, rate in (("accuracy_16", result["rate_16"]), ("published_accuracy_16", 4.0)):
-        model = trained(rule_of("fa"), 16, torch.arange(FITTED), rate=rate, **options)
+        model = train(rule_of("fa"), 16, torch.arange(FITTED), rate=rate, **options)
         assert result[key] == pytest.approx(accuracy(model, slice(TRAINED, None)))
     choice = run.choices["rate_16"]
     best = choice["candidates"].index(result["rate_16"])
-    model = trained(rule_of("fa"), 16, torch.arange(FITTED), rate=result["rate_16"], **options)
+    model = train(rule_of("fa"), 16, torch.arange(FITTED), rate=result["rate_16"], **options)
     assert choice["scores"][best] == pytest.approx(accuracy(model, slice(FITTED, TRAINED)))
 
 

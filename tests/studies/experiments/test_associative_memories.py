@@ -12,7 +12,7 @@ from engram.studies.experiments.associative_memories import (
     KIN,
     MEMORIES,
     Config,
-    drawn,
+    draw,
     entropy,
     lost,
     reached,
@@ -36,14 +36,14 @@ def test_bits_that_errors_cost():
 
 
 def test_patterns_of_a_family_are_alike_and_others_are_not():
-    patterns = drawn("families", 23, 4000, torch.Generator().manual_seed(0))
+    patterns = draw("families", 23, 4000, torch.Generator().manual_seed(0))
     assert patterns.shape == (23, 4000)
     overlaps = patterns @ patterns.T / 4000
     family = torch.arange(23) // KIN
     same = (family[:, None] == family) & ~torch.eye(23, dtype=torch.bool)
     assert overlaps[same].mean() == pytest.approx((1 - 2 * APART) ** 2, abs=0.02)
     assert overlaps[family[:, None] != family].abs().max() < 0.08
-    assert drawn("random", 7, 9, torch.Generator()).unique().tolist() == [-1, 1]
+    assert draw("random", 7, 9, torch.Generator()).unique().tolist() == [-1, 1]
 
 
 def test_where_errors_exceed_what_may_be():

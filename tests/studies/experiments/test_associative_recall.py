@@ -5,7 +5,7 @@ import torch
 
 from engram.studies.experiments.associative_recall import Config, experiment, loss_of, right, tasks_of
 from engram.studies.experiments.associative_recall.claims import arms
-from engram.studies.experiments.associative_recall.networks import Network, looked_up
+from engram.studies.experiments.associative_recall.networks import Network, look_up
 
 
 def seeded(seed=0):
@@ -21,7 +21,7 @@ def test_a_table_knows_every_answer():
     config = Config(memory="table")
     for task in tasks_of(config).values():
         episode = task.sample(20, seeded())
-        assert right(config, looked_up(episode.inputs, config.keys, config.values), episode).all()
+        assert right(config, look_up(episode.inputs, config.keys, config.values), episode).all()
 
 
 def test_all_memories_have_about_as_many_parameters():

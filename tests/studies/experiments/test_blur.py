@@ -53,7 +53,7 @@ def test_networks_of_descent_side_by_side_are_each_descended_alone(new_run):
     query = tuple(part[:1] for part in function_2d("xor").sample((1, 200), run.generator))
     run.generator.manual_seed(1)
     setting = baselines.Setting(hidden_scale=3.0, output_scale=0.5, rate=0.3)
-    together = baselines.descended("momentum", setting, (2, 4, 2), search.Test((x, y), query, query), run.generator)
+    together = baselines.descend("momentum", setting, (2, 4, 2), search.Test((x, y), query, query), run.generator)
     run.generator.manual_seed(1)
     weights = [
         scale * torch.empty(3, post, pre + 1).uniform_(-(pre**-0.5), pre**-0.5, generator=run.generator)
@@ -92,7 +92,7 @@ def descent_with(monkeypatch, run, accuracies, **options):
         validation, asked = accuracies(kind, setting)
         return {"validation": [0.0, validation[0], 0.0, validation[1]], "asked": [0.0, asked[0], 0.0, asked[1]]}
 
-    monkeypatch.setattr(baselines, "descended", descended)
+    monkeypatch.setattr(baselines, "descend", descended)
     nothing = torch.zeros(1, 1, 1), torch.zeros(1, 1, 1)
     return baselines.Descent((2, 4, 2), search.Test(nothing, nothing, nothing), run, **options)
 
@@ -145,7 +145,7 @@ def test_labels_change_after_ten_steps(new_run):
             return test.asked[1].roll(1, -1)
 
     network = Answers((64, 5, 10))
-    assert images.relabelled(network, Genome.near_backprop(0.0, run.generator), test, run) == 1
+    assert images.learn_and_relabel(network, Genome.near_backprop(0.0, run.generator), test, run) == 1
     assert len(seen) == 20
     assert torch.equal(seen[9], test.batches[1][9])
     assert torch.equal(seen[10], test.batches[1][10].roll(1, -1))

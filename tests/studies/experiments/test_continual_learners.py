@@ -9,7 +9,7 @@ from engram.studies.experiments import continual_learners as experiment
 from engram.studies.experiments.continual_learners.learners import (
     LEARNERS,
     STRENGTHS,
-    learned_in_order,
+    learn_in_order,
     method_of,
     new_net,
 )
@@ -68,7 +68,7 @@ def test_learners_do_what_their_names_say(learner):
         net = new_net(learner, 8, 8, seeded(1))
         options = {"steps": config.steps, "batch_size": 8, "generator": seeded(2)}
         method = method_of(learner, net, strength, None, options["generator"])
-        stages = learned_in_order(net, tasks, method, **options)
+        stages = learn_in_order(net, tasks, method, **options)
         assert len(stages) == 3
         bodies = stages[1].body.parameters(), stages[2].body.parameters()
         moved[strength] = sum(float((a - b).detach().abs().sum()) for a, b in zip(*bodies, strict=True))
@@ -90,8 +90,8 @@ def test_heads_of_split_tasks_have_the_outputs_of_their_classes():
     config = dataclasses.replace(CONFIG, benchmark="split", learner="finetune", steps=60)
     tasks = experiment.draw_tasks(config, seeded(), held_out=True)
     net = new_net("finetune", 16, 16, seeded(1))
-    stages = learned_in_order(net, tasks, ContinualMethod(net), steps=60, batch_size=32, generator=seeded(2))
-    report = experiment.reported(config, tasks, stages)
+    stages = learn_in_order(net, tasks, ContinualMethod(net), steps=60, batch_size=32, generator=seeded(2))
+    report = experiment.report_forgetting(config, tasks, stages)
     assert report.output.shape == (6, 5)
     assert report.output.diagonal(-1).min() > 0.7  # each task just after it was learned
     measures = experiment.measured(report)
@@ -104,8 +104,8 @@ def test_class_by_class_an_unprotected_head_answers_with_the_last_classes():
     tasks = experiment.draw_tasks(config, seeded(), held_out=True)
     assert all(task.classes == tuple(range(10)) and len(set(task.train.labels.tolist())) == 2 for task in tasks)
     net = new_net("finetune", 16, 16, seeded(1))
-    stages = learned_in_order(net, tasks, ContinualMethod(net), steps=60, batch_size=32, generator=seeded(2))
-    report = experiment.reported(config, tasks, stages)
+    stages = learn_in_order(net, tasks, ContinualMethod(net), steps=60, batch_size=32, generator=seeded(2))
+    report = experiment.report_forgetting(config, tasks, stages)
     assert report.output[-1, -1] > 0.7
     assert report.output[-1, :-1].max() < 0.1  # at 1/2 with the outputs of each pair alone
     assert report.output[-1].mean() == pytest.approx(experiment.accuracy(tasks, stages))

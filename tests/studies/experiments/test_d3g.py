@@ -75,7 +75,7 @@ def test_the_log_has_no_actions(monkeypatch, new_run):
     logs = []
     monkeypatch.setattr(D3G, "update", lambda agent, batch: logs.append(batch))
     steps = {"walks": 2, "updates": 5, "rounds": 1, "episodes": 2, "inverse_updates": 3, "cloning_updates": 3}
-    result = point.observed(point.Observed(learner="observed", **TINY, **steps), new_run())
+    result = point.learn_from_log(point.Observed(learner="observed", **TINY, **steps), new_run())
     assert [batch.actions for batch in logs] == [None] * 5
     assert result["first_round"] == result["last_round"]
 

@@ -11,7 +11,7 @@ from engram.studies.experiments.diffusion_compose import (
     arms,
     asked_for,
     copied,
-    learned_from,
+    training_data,
     overlaps,
     picture,
     sheet,
@@ -33,7 +33,7 @@ def rng():
 
 def test_what_is_held_out_is_asked_for_and_not_learned_from():
     for arm, axes in (("square", (0, 1)), ("band-x", (0,)), ("band-y", (1,))):
-        _, labels = learned_from(config(arm), rng())
+        _, labels = training_data(config(arm), rng())
         held_out, seen = asked_for(config(arm))
         within = (labels > 5) & (labels < 10)
         assert not within[:, list(axes)].all(1).any()
@@ -41,28 +41,28 @@ def test_what_is_held_out_is_asked_for_and_not_learned_from():
         assert held_out.min() == 5.5
         assert held_out.max() == 9.5
         assert not ((seen > 4.5) & (seen < 10.5))[:, list(axes)].all(1).any()
-    _, square = learned_from(config("square"), rng())
+    _, square = training_data(config("square"), rng())
     assert set(square[:, 0].tolist()) == {n / 2 for n in range(31)}  # each value is seen
 
 
 def test_stripes_are_learned_from_as_often_as_bumps():
-    images, labels = learned_from(config("few-stripes"), rng())
+    images, labels = training_data(config("few-stripes"), rng())
     stripes = (labels == 24).any(1)
     assert 0.4 < stripes.float().mean() < 0.6
     assert len({tuple(place) for place in labels[~stripes].tolist()}) == 14
     assert torch.equal(images[stripes][0, 0, 0], images[stripes][0, 0, 9])
-    few, _ = learned_from(config("few"), rng())
+    few, _ = training_data(config("few"), rng())
     assert len(few) == 14
 
 
 def test_copies_are_right_where_a_training_image_is_within_a_pixel():
     whole = config("balanced")
-    assert copied(whole, *learned_from(whole, rng()), asked_for(whole)[0]) == 1
+    assert copied(whole, *training_data(whole, rng()), asked_for(whole)[0]) == 1
     for arm, share in (("square", 24 / 49), ("band-x", 14 / 49)):
         chosen = config(arm)
-        assert copied(chosen, *learned_from(chosen, rng()), asked_for(chosen)[0]) == pytest.approx(share)
+        assert copied(chosen, *training_data(chosen, rng()), asked_for(chosen)[0]) == pytest.approx(share)
     stripes = config("fine-stripe")
-    assert copied(stripes, *learned_from(stripes, rng()), asked_for(stripes)[0]) == 1
+    assert copied(stripes, *training_data(stripes, rng()), asked_for(stripes)[0]) == 1
 
 
 def test_an_average_forgets_how_it_began():

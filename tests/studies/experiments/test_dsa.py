@@ -168,7 +168,7 @@ def test_a_rank_is_stable_if_all_recordings_are(monkeypatch):
         return driven.DrivenOperators(np.array([[radius]]), np.ones((1, 1)))
 
     recordings = list(np.random.default_rng(1).normal(size=(2, 300, 2)))
-    monkeypatch.setattr(driven, "fitted", fitted)
+    monkeypatch.setattr(driven, "fit", fitted)
     assert driven.stable_rank(recordings, list(u), config) == 3
     assert set(asked) == {5, 4, 3}
 
@@ -200,14 +200,14 @@ def test_the_memory_of_systems_with_the_same_geometry_is_that_of_their_trajector
 
 
 def test_a_method_without_input_normal_coordinates_tells_nothing_apart(monkeypatch, tmp_path):
-    fitted = driven.fitted
+    fitted = driven.fit
 
     def unstable(y, u, n_delays, rank, coordinates="input-normal", **options):
         if (coordinates, options) == ("input-normal", {}):
             raise ValueError("expected a stable system")
         return fitted(y, u, n_delays, rank, coordinates, **options)
 
-    monkeypatch.setattr(driven, "fitted", unstable)
+    monkeypatch.setattr(driven, "fit", unstable)
     systems, surrogates = engram.run(
         experiment, preset="smoke", arms=["driven", "driven-surrogates"], seeds=1, jobs=1, runs=tmp_path, progress=False
     ).trials

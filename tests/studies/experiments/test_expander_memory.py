@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from engram.memory import ExpanderMemory, HebbHopfield, corrupted
+from engram.memory import ExpanderMemory, HebbHopfield, corrupt
 from engram.memory.expander.recovery import nearest_state, random_states
 from engram.studies.experiments.expander_memory import experiment
 from engram.studies.experiments.expander_memory.claims import growth, least_recovery
 from engram.studies.experiments.expander_memory.contents import WIDTH, Contents
-from engram.studies.experiments.expander_memory.recovery import Network, Recovery, build_graph, decoded
+from engram.studies.experiments.expander_memory.recovery import Network, Recovery, build_graph, decode
 
 
 def seeded(seed=0):
@@ -35,8 +35,8 @@ def test_every_decoder_corrects_a_little_noise(decoder):
     memory = ExpanderMemory(build_graph(config, 60, np.random.default_rng(0)))
     assert memory.message_size == 10
     x = random_states(memory, 40, seeded())
-    noisy = corrupted(x, 1 / 60, generator=seeded())
-    answer = decoded(config, memory, noisy, 1 / 60, seeded())
+    noisy = corrupt(x, 1 / 60, generator=seeded())
+    answer = decode(config, memory, noisy, 1 / 60, seeded())
     assert answer.dtype == x.dtype
     assert (answer == x).all(1).float().mean() >= 0.9
 

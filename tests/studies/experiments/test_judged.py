@@ -9,7 +9,7 @@ import pytest
 
 from engram.lab.trial.folder import TrialFolder
 from engram.lab.trial.loop import TrialRun
-from engram.studies.experiments.choosing import judged
+from engram.studies.experiments.choosing import evaluate_chosen
 
 SCORES = {0.1: -1.0, 0.2: 3.0, 0.4: 2.0, 0.8: math.nan}
 
@@ -33,7 +33,7 @@ def trained(tried, stop=None):
 
 def test_the_results_are_those_of_the_model_that_was_validated(tmp_path):
     tried = []
-    chosen, results = judged(new_run(tmp_path / "trial"), "rate", list(SCORES), trained(tried))
+    chosen, results = evaluate_chosen(new_run(tmp_path / "trial"), "rate", list(SCORES), trained(tried))
     assert tried == list(SCORES)
     assert chosen == 0.2
     assert list(results) == [0.1, 0.2, 0.4]
@@ -43,8 +43,8 @@ def test_the_results_are_those_of_the_model_that_was_validated(tmp_path):
 def test_what_was_trained_before_an_interruption_is_not_trained_again(tmp_path):
     before, after = [], []
     with pytest.raises(KeyboardInterrupt):
-        judged(new_run(tmp_path / "trial"), "rate", list(SCORES), trained(before, stop=0.4))
-    chosen, results = judged(new_run(tmp_path / "trial"), "rate", list(SCORES), trained(after))
+        evaluate_chosen(new_run(tmp_path / "trial"), "rate", list(SCORES), trained(before, stop=0.4))
+    chosen, results = evaluate_chosen(new_run(tmp_path / "trial"), "rate", list(SCORES), trained(after))
     assert after == [0.4, 0.8]
     assert chosen == 0.2
     assert list(results) == [0.1, 0.2, 0.4]

@@ -132,7 +132,7 @@ def test_radii_are_certified(performed):
     result, _ = performed(training.trial, config)
     assert 0.005 < result["radius"] < 0.5
     untrained = networks.build("rectified", torch.Generator().manual_seed(0))
-    assert training.certified(untrained, networks.digits(in_time=False)) < result["radius"] / 2
+    assert training.certify(untrained, networks.digits(in_time=False)) < result["radius"] / 2
 
 
 def test_telling_digits_apart_takes_bits():

@@ -129,7 +129,7 @@ def test_a_rule_that_is_unknown_is_refused():
 
 
 def test_rates_are_the_best_of_their_grid_and_inside_it():
-    stored = rates.stored()
+    stored = rates.read_choices()
     assert {network: set(choices) for network, choices in stored.items()} == {
         network: set(rules) for network, rules in rates.RULES.items()
     }

@@ -34,13 +34,13 @@ def test_all_arms_of_a_seed_have_the_same_start_and_consensus(performed):
 
 def test_what_is_designed_is_judged_by_the_landscape(performed, monkeypatch):
     chosen = []
-    climbed = protein_design.climbed
+    climbed = protein_design.climb
 
     def noted(*arguments):
         chosen.append(climbed(*arguments))
         return chosen[-1]
 
-    monkeypatch.setattr(protein_design, "climbed", noted)
+    monkeypatch.setattr(protein_design, "climb", noted)
     result, _ = performed(protein_design.trial, SMALL, seed=2001)
     words = np.random.SeedSequence(2001).generate_state(3)
     rng = np.random.default_rng(int(words[1]))

@@ -10,14 +10,14 @@ def test_what_is_measured_of_returns():
     returns = np.full((2, 25_000), -500.0)
     returns[0, 10_000:] = -18.0
     returns[1, 24_000:] = -18.0
-    results = qss.measured(returns)
+    results = qss.measure(returns)
     assert results["solved_20k"] == 0.5
     assert results["solved"] == 1.0
     assert results["solved_at"] == 17_000
     assert results["mean_return"] == pytest.approx((-259.0 - 500.0) / 2)
     assert results["first_200"] == -500.0
     assert results["late_return"] == -18.0
-    assert qss.measured(np.full((1, 100), -18.0))["solved_at"] == 0
+    assert qss.measure(np.full((1, 100), -18.0))["solved_at"] == 0
 
 
 def test_a_learner_is_what_its_arm_says():

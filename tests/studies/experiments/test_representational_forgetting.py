@@ -81,7 +81,7 @@ def test_one_head_goes_on_with_other_classes():
     initial = start(config)
     stages = pairs.stages(config, initial, students.Setting(), None)
     assert [len(student.heads) for student in stages] == [1, 1]
-    row = pairs.measured(config, initial, stages, None)
+    row = pairs.measure(config, initial, stages, None)
     assert row["output_new"] > 0.5  # of four classes
     assert row["five_old"] > row["output_old"]
 
@@ -105,7 +105,7 @@ def test_strengths_and_rates_are_chosen_by_what_probes_tell(new_run, monkeypatch
     monkeypatch.setattr(
         pairs, "balance", lambda config, starts, setting: asked.append(setting) or -abs(setting.strength - 1)
     )
-    setting = pairs.chosen(dataclasses.replace(SMALL, method="lwf"), new_run(), [start(SMALL)])
+    setting = pairs.choose(dataclasses.replace(SMALL, method="lwf"), new_run(), [start(SMALL)])
     assert setting == students.Setting(rate=1e-3, strength=1.0)
     assert {setting.strength for setting in asked[:3]} == {0.1, 1.0, 10.0}
     assert {setting.rate for setting in asked[3:]} == set(pairs.RATES)
@@ -114,7 +114,7 @@ def test_strengths_and_rates_are_chosen_by_what_probes_tell(new_run, monkeypatch
 def test_a_rule_is_judged_by_whole_lives_of_students_on_pairs_of_validation():
     config = dataclasses.replace(SMALL, method="learned", judged_by=2, teacher_steps=30)
     scenery = pairs.Scenery.of(config, 0)
-    far = [pairs.judged(config, scenery, AdamRule(6), 7) for _ in range(2)]
+    far = [pairs.validate(config, scenery, AdamRule(6), 7) for _ in range(2)]
     assert far[0] == far[1] > 0
     begin = pairs.draw_start(scenery, "validation", 2, 7)
     teacher = pairs.teacher_of(scenery, "validation", 7)
@@ -138,7 +138,7 @@ def test_a_trial_that_was_killed_after_its_last_step_ends_as_another(sequences, 
     monkeypatch.setattr(pairs, "draw_start", drawn)
     monkeypatch.setattr(pairs, "meta_trained", lambda config, run, *args: run.log(1, distance=1.0) and None)
     monkeypatch.setattr(pairs, "stages", lambda *args: [])
-    monkeypatch.setattr(pairs, "measured", lambda *args: {"balance": 0.5})
+    monkeypatch.setattr(pairs, "measure", lambda *args: {"balance": 0.5})
     monkeypatch.setattr(pairs, "representational_forgetting", lambda *args, **options: SimpleNamespace(probed=probed))
     results = []
     for name in ("whole", "resumed"):

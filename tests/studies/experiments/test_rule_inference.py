@@ -127,12 +127,12 @@ def test_what_was_found_outlives_an_interruption_after_the_loop(module, tmp_path
 
 def test_what_selection_finds_is_measured_against_the_rule_that_made_the_data():
     rng = np.random.default_rng(0)
-    data = selection.recorded(selection.Config(sessions=6, steps=30), OJA, rng)
-    right = selection.selected(data, OJA)
+    data = selection.simulate(selection.Config(sessions=6, steps=30), OJA, rng)
+    right = selection.select(data, OJA)
     assert (right["wrong_terms"], right["among"], right["ok_and_wrong"]) == (0, 1, 0)
     assert right["worse"] == pytest.approx(0, abs=1e-3)
     # Against a rule that did not make them, the one that did is far better, and its terms are wrong.
-    wrong = selection.selected(data, {"x y": 1.0, "w": 0.5})
+    wrong = selection.select(data, {"x y": 1.0, "w": 0.5})
     assert (wrong["wrong_terms"], wrong["among"]) == (2, 0)
     assert wrong["worse"] < -10
     assert wrong["given_terms"] <= 0.5
@@ -142,7 +142,7 @@ def test_what_selection_finds_is_measured_against_the_rule_that_made_the_data():
 def test_every_kind_of_data_is_recorded_with_the_options_of_its_fit(kind):
     config = selection.Config(data=kind, sessions=2, steps=6, trials=12, inputs=3, units=3)
     rule = selection.OF_CHOICES[0] if kind == "choices" else selection.OF_ACTIVITY[0]
-    data = selection.recorded(config, rule, np.random.default_rng(0))
+    data = selection.simulate(config, rule, np.random.default_rng(0))
     assert len(data.inputs) == 2
     assert data.options["order"] == (1 if kind == "choices" else 2)
     assert isinstance(data.options.get("initial_weights", ""), str) == (kind != "recurrent")

@@ -10,8 +10,8 @@ import engram
 from engram.lab.trial.unrecorded import UnrecordedRun
 from engram.rules import SoftHebbConv2d, quadrants
 from engram.studies.experiments.soft_hebbian_cnn import Config, experiment, read
-from engram.studies.experiments.soft_hebbian_cnn.networks import build, filters_of, in_layout, learned, state_of
-from engram.studies.experiments.soft_hebbian_cnn.readouts import features, ridge, with_dropout
+from engram.studies.experiments.soft_hebbian_cnn.networks import build, filters_of, in_layout, train_layers, state_of
+from engram.studies.experiments.soft_hebbian_cnn.readouts import features, ridge, train_with_dropout
 
 PAPER = experiment.arms("published")["softhebb"].config
 SMOKE = {name: arm.config for name, arm in experiment.arms("smoke").items()}
@@ -58,14 +58,14 @@ def test_all_networks_have_one_architecture(arm):
 def test_filters_learn_unless_they_are_random(arm):
     config, run = SMOKE[arm], unrecorded()
     images, labels = data_of(config, run)
-    net = learned(config, images, labels, 1.0, run)
+    net = train_layers(config, images, labels, 1.0, run)
     assert not net.training
     start = filters_of(build(config, 1, 1.0, seeded()))
     same = [torch.equal(layer.weight, first.weight) for layer, first in zip(filters_of(net), start, strict=True)]
     assert same == [arm == "random"] * 3
     state = state_of(net, images[:10])
     assert all(0 <= state[f"unused_{number}"] < 1 for number in (1, 2, 3))
-    again = learned(config, images, labels, 1.0, unrecorded())
+    again = train_layers(config, images, labels, 1.0, unrecorded())
     for one, other in zip(net.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(one, other)
 
@@ -80,9 +80,9 @@ def test_the_rates_of_hard_competition_fall_to_0_and_moments_are_those_of_all_im
                 rates.append(filters_of(state["net"])[0].lr)
 
     images, labels = data_of(config, run)
-    last = learned(config, images, labels, 2.0, Watched(seeded(), np.random.default_rng(0)))
+    last = train_layers(config, images, labels, 2.0, Watched(seeded(), np.random.default_rng(0)))
     np.testing.assert_allclose(rates, [0.1 * (1 - step / 6) for step in range(6)])
-    whole = learned(replace(config, moments="all"), images, labels, 2.0, unrecorded())
+    whole = train_layers(replace(config, moments="all"), images, labels, 2.0, unrecorded())
     for layer, other in zip(filters_of(whole), filters_of(last), strict=True):
         assert torch.equal(layer.weight, other.weight)
     torch.testing.assert_close(filters_of(whole)[0].norm.running_mean, images.mean((0, 2, 3)))
@@ -116,7 +116,7 @@ def test_the_published_readout_learns():
     net = nn.Sequential(nn.Flatten())
     labels = torch.arange(200) % 2
     images = torch.randn(200, 1, 4, 4, generator=seeded()) + 6 * labels.view(-1, 1, 1, 1) - 3
-    assert with_dropout(net, (images[:150], labels[:150]), (images[150:], labels[150:]), 60, unrecorded()) > 0.9
+    assert train_with_dropout(net, (images[:150], labels[:150]), (images[150:], labels[150:]), 60, unrecorded()) > 0.9
 
 
 @pytest.mark.parametrize("tuning_images", [20, 60])

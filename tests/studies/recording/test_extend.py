@@ -24,11 +24,11 @@ from engram.lab import (
     settings,
 )
 from engram.lab.claims.correction import Family, family_of
-from engram.lab.output.last_run import merged_environments
+from engram.lab.output.read_runs import merge_environments
 from engram.lab.output.record_files import as_record, from_record, write_record
 from engram.studies import recording
-from engram.studies.recording import extended
-from engram.studies.recording.extend import differences, is_equal
+from engram.studies.recording import extend_record
+from engram.studies.recording.add_trials import differences, is_equal
 from engram.studies.recording.index import index_of, runs_in, write_index
 from engram.verdicts import index_in
 
@@ -69,7 +69,7 @@ def test_a_record_goes_on_where_its_claims_are_open(tmp_path):
     whole = engram.run(tosses(), seeds=8, runs=tmp_path / "whole", jobs=1, progress=False)
     five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
     record = stored(tosses(), replace(five, looks=(5, 8)))
-    more = extended(tosses(), record, jobs=1, runs=tmp_path / "more")
+    more = extend_record(tosses(), record, jobs=1, runs=tmp_path / "more")
     assert (record.seeds, more.seeds) == (5, 8)
     assert [(trial.arm, trial.seed) for trial in more.trials] == [
         *(("far", seed) for seed in range(5)),
@@ -84,7 +84,7 @@ def test_a_decided_claim_that_falls_short_of_the_correction_gets_the_seeds_of_it
     five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
     record = replace(stored(tosses(), replace(five, looks=(5, 8))), family=Family(10_000, 0.0))
     assert [(judged.verdict, judged.lacks) for judged in record.claims()] == [("holds", 3), ("undecided", 0)]
-    more = extended(tosses(), record, jobs=1, runs=tmp_path / "more")
+    more = extend_record(tosses(), record, jobs=1, runs=tmp_path / "more")
     assert [len(more.values(arm)) for arm in ("far", "near")] == [8, 8]
     assert [judged.look for judged in more.claims()] == [1, 2], "the verdict is still that of the first look"
 
@@ -92,10 +92,10 @@ def test_a_decided_claim_that_falls_short_of_the_correction_gets_the_seeds_of_it
 def test_an_arm_with_fewer_seeds_than_others_gets_those_that_it_lacks(tmp_path):
     five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
     record = stored(tosses(), replace(five, looks=(5, 8)))
-    eight = extended(tosses(), record, jobs=1, runs=tmp_path / "more")
+    eight = extend_record(tosses(), record, jobs=1, runs=tmp_path / "more")
     claims = [replace(claim, condition=metric("value")(claim.arms[0]).within(50, 0.1)) for claim in tosses().claims]
     reopened = replace(tosses(), claims=claims)
-    more = extended(reopened, stored(reopened, eight), jobs=1, runs=tmp_path / "more")
+    more = extend_record(reopened, stored(reopened, eight), jobs=1, runs=tmp_path / "more")
     assert [(trial.arm, trial.seed) for trial in more.trials] == [
         *(("far", seed) for seed in range(8)),
         *(("near", seed) for seed in range(8)),
@@ -104,7 +104,7 @@ def test_an_arm_with_fewer_seeds_than_others_gets_those_that_it_lacks(tmp_path):
 
 def test_a_record_of_a_fixed_number_of_seeds_goes_on_by_the_looks_of_its_preset(tmp_path):
     five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
-    more = extended(tosses(), stored(tosses(), five), jobs=1, runs=tmp_path / "more")
+    more = extend_record(tosses(), stored(tosses(), five), jobs=1, runs=tmp_path / "more")
     assert (len(five.looks), more.looks, more.seeds) == (0, (5, 8), 8)
     assert [judged.look for judged in more.claims()] == [1, 2]
 
@@ -112,7 +112,7 @@ def test_a_record_of_a_fixed_number_of_seeds_goes_on_by_the_looks_of_its_preset(
 @pytest.mark.parametrize(("looks", "seeds"), [((5,), 8), ((5, 6), 6)])
 def test_a_record_goes_on_by_further_looks_that_its_preset_has(tmp_path, looks, seeds):
     five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
-    more = extended(tosses(), stored(tosses(), replace(five, looks=looks)), jobs=1, runs=tmp_path / "more")
+    more = extend_record(tosses(), stored(tosses(), replace(five, looks=looks)), jobs=1, runs=tmp_path / "more")
     assert (tuple(more.looks), more.seeds) == ((5, 8) if seeds == 8 else looks, seeds)
 
 
@@ -120,9 +120,9 @@ def test_machines_of_a_record_that_goes_on_are_all_named(tmp_path):
     five = engram.run(tosses(), seeds=5, runs=tmp_path / "five", jobs=1, progress=False)
     elsewhere = {**five.environment, "hardware": {**five.environment["hardware"], "processor": "Abacus"}}
     record = stored(tosses(), replace(five, looks=(5, 8), environment=elsewhere))
-    more = extended(tosses(), record, jobs=1, runs=tmp_path / "more")
+    more = extend_record(tosses(), record, jobs=1, runs=tmp_path / "more")
     assert more.environment["hardware"]["processor"] == f"Abacus and {five.environment['hardware']['processor']}"
-    assert merged_environments([more.environment, elsewhere]) == more.environment, "a machine is named once"
+    assert merge_environments([more.environment, elsewhere]) == more.environment, "a machine is named once"
     assert more.environment["versions"] == five.environment["versions"]
 
 
@@ -162,7 +162,7 @@ def test_a_record_of_other_numbers_does_not_go_on(five, tmp_path):
         match=r"tosses gives other numbers than its record of preset laptop: near, seed 0: value\. If a change of the "
         r"code has changed them, raise its revision \(now 1\) and record it anew: engram record tosses",
     ):
-        extended(tosses(), stored(tosses(), altered(five, 1 + 1e-15)), jobs=1, runs=tmp_path / "more")
+        extend_record(tosses(), stored(tosses(), altered(five, 1 + 1e-15)), jobs=1, runs=tmp_path / "more")
 
 
 def test_elsewhere_numbers_may_differ_as_seeds_do(five):
@@ -178,7 +178,7 @@ def test_elsewhere_numbers_may_differ_as_seeds_do(five):
 
 def test_a_record_of_another_machine_goes_on_with_other_last_digits(five, tmp_path):
     record = stored(tosses(), altered(five, 1 + 1e-7, processor="Abacus"))
-    assert extended(tosses(), record, jobs=1, runs=tmp_path / "more").seeds == 8
+    assert extend_record(tosses(), record, jobs=1, runs=tmp_path / "more").seeds == 8
 
 
 def test_a_curve_that_differs_is_named(five):
@@ -193,7 +193,7 @@ def test_a_curve_that_differs_is_named(five):
 def test_a_record_without_a_number_that_trials_have_since_goes_on(five, tmp_path):
     trials = [replace(trial, result={"value": trial.result["value"]}) for trial in five.trials]
     record = stored(tosses(), replace(five, trials=trials))
-    more = extended(tosses(), record, jobs=1, runs=tmp_path / "more")
+    more = extend_record(tosses(), record, jobs=1, runs=tmp_path / "more")
     assert more.seeds == 8
     results = stored(tosses(), more).values("near")
     assert ["microseconds_10" in result for result in results] == [False] * 5 + [True] * 3

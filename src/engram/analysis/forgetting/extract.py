@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from engram import checks
-from engram.nn.modes import evaluated
+from engram.nn.modes import evaluation_mode
 
 
 @torch.no_grad()
@@ -55,7 +55,7 @@ def extract(
     try:
         device = next((tensor.device for tensor in tensors.values()), x.device)
         batches = torch.split(x, batch_size)
-        with evaluated(body):
+        with evaluation_mode(body):
             for batch in batches:
                 body(batch.to(device))
     finally:

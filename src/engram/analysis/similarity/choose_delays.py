@@ -82,7 +82,7 @@ def choose_delays(
             candidate = clone(dmd).set_params(n_delays=p, rank=None)
             maximum_rank = min(clone(candidate).fit(train).rank_ for train, _ in train_test_pairs)
             rows += [
-                _judged(candidate.set_params(rank=r), train_test_pairs, first_sample)
+                _judge(candidate.set_params(rank=r), train_test_pairs, first_sample)
                 for r in candidate_ranks
                 if r <= maximum_rank
             ]
@@ -93,7 +93,7 @@ def choose_delays(
     return DelayChoice(int(best["n_delays"]), int(best["rank"]), table)
 
 
-def _judged(
+def _judge(
     dmd: HankelDMD, train_test_pairs: list[tuple[list[Recording], list[Recording]]], first_sample: int
 ) -> dict[str, int | float]:
     """A row of the table, for predictions from sample ``start`` and later ones."""

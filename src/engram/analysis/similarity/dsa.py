@@ -98,16 +98,16 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
             systems = self._systems(X, reset=True)
             if len(systems) < 2:
                 raise ValueError(f"X has n_samples = {len(systems)}: expected at least two systems")
-            fitted = [self._fitted(system, number, None) for number, system in enumerate(systems)]
+            fitted = [self._fit(system, number, None) for number, system in enumerate(systems)]
             self.rank_ = None
             if self.rank == "common":
                 self.rank_ = min(int(dmd.rank_) for dmd in fitted)
                 fitted = [
-                    dmd if dmd.rank_ == self.rank_ else self._fitted(system, number, self.rank_)
+                    dmd if dmd.rank_ == self.rank_ else self._fit(system, number, self.rank_)
                     for number, (dmd, system) in enumerate(zip(fitted, systems, strict=True))
                 ]
             self.operators_ = [within_range(np.asarray(dmd.operator_), self.rank_) for dmd in fitted]
-            self.distances_, self.bounds_, self.refined_ = self._compared(self.operators_, None)
+            self.distances_, self.bounds_, self.refined_ = self._compare(self.operators_, None)
         return self
 
     def fit_transform(self, X: Data, y: object = None) -> Float[np.ndarray, "systems systems"]:
@@ -117,9 +117,9 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
     def transform(self, X: Data) -> Float[np.ndarray, "systems fitted"]:
         """The distances of other systems, in any form that ``fit`` takes, to the fitted ones."""
         check_is_fitted(self)
-        fitted = (self._fitted(system, i, self.rank_) for i, system in enumerate(self._systems(X, reset=False)))
+        fitted = (self._fit(system, i, self.rank_) for i, system in enumerate(self._systems(X, reset=False)))
         operators = [within_range(np.asarray(dmd.operator_), self.rank_) for dmd in fitted]
-        return self._compared(operators, self.operators_).distances
+        return self._compare(operators, self.operators_).distances
 
     @property
     def _n_features_out(self) -> int:
@@ -137,7 +137,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
             raise ValueError("X has n_features = 1: expected rows of at least two samples in time")
         return [row[:, None] for row in rows]
 
-    def _fitted(self, system: Data, number: int, rank: int | None) -> Any:
+    def _fit(self, system: Data, number: int, rank: int | None) -> Any:
         dmd = HankelDMD() if self.dmd is None else clone(self.dmd)
         if rank is not None:
             dmd.set_params(rank=rank)
@@ -146,7 +146,7 @@ class DSA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         except ValueError as error:
             raise ValueError(f"X, system {number}: {error}") from error
 
-    def _compared(self, operators: list[np.ndarray], other_operators: list[np.ndarray] | None) -> OperatorComparison:
+    def _compare(self, operators: list[np.ndarray], other_operators: list[np.ndarray] | None) -> OperatorComparison:
         expected = len((other_operators or operators)[0])
         for number, operator in enumerate(operators):
             if len(operator) != expected:

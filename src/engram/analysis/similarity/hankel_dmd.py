@@ -168,7 +168,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             whitening = U[:, :n_columns] / S[:n_columns]
             before, cross = whitening.T @ moments.before @ whitening, whitening.T @ moments.cross @ whitening
         self._basis, self._scale = U[:, :n_columns], S[:n_columns]
-        self.operator_ = self._regressed(before, cross)
+        self.operator_ = self._regress(before, cross)
         self.spectral_radius_ = float(np.abs(np.linalg.eigvals(self.operator_)).max())
         self.non_normality_ = departure_from_normality(self.operator_) if self.operator_.any() else 0.0
         if self.spectral_radius_ > UNSTABLE:
@@ -286,7 +286,7 @@ class HankelDMD(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             case _:
                 return min(int(np.searchsorted(explained(values), self.rank)) + 1, numerical_rank)
 
-    def _regressed(self, before: Square, cross: Square) -> Square:
+    def _regress(self, before: Square, cross: Square) -> Square:
         coefficients = linalg.solve(before + self.reg * np.eye(len(before)), cross, assume_a="pos", check_finite=False)
         if self.method == "rrr" and self.rank_ < len(before):
             leading = np.linalg.eigh(cross.T @ coefficients)[1][:, -self.rank_ :]

@@ -134,7 +134,7 @@ def fit_driven(
     if method == "n4sid":
         found = _in_coordinates(_subspace(outputs, driven, dmd, future), coordinates, driven)
     else:
-        found = _in_coordinates(_regressed(trials, outputs, driven, dmd), coordinates, driven)
+        found = _in_coordinates(_regress(trials, outputs, driven, dmd), coordinates, driven)
     # States in these coordinates have the unit of the inputs, of the root of an output, or none.
     unit_of_state = {"input-normal": input_size, "balanced": np.sqrt(size), "whitened": 1.0}[coordinates]
     return DrivenOperators(
@@ -169,7 +169,7 @@ def _subspace(trials: list[Recording], driven: list[Inputs], dmd: HankelDMD, fut
     return identify(trials, driven, past=past, future=future, rank=dmd.rank, reg=float(dmd.reg))
 
 
-def _regressed(trials: list[Recording], centred: list[Recording], driven: list[Inputs], dmd: HankelDMD) -> Identified:
+def _regress(trials: list[Recording], centred: list[Recording], driven: list[Inputs], dmd: HankelDMD) -> Identified:
     horizon, offset = dmd.fit(trials).steps_ahead, (dmd.n_delays - 1) * dmd.delay_interval
     coordinates = dmd.transform(trials)
     states_and_inputs = np.concatenate(

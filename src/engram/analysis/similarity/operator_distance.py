@@ -106,7 +106,7 @@ def align_operators(A: Operator, B: Operator, metric: Metric = "angular", **star
     search, pair = _search(metric, **starts), np.array([[0, 1]])
     systems = _prepared([A, B], ["A", "B"])
     lower_bounds = _bounds(systems, pair)
-    distance, transform = _solved(systems, pair, lower_bounds, search, None)
+    distance, transform = _solve(systems, pair, lower_bounds, search, None)
     bound = np.minimum(lower_bounds, distance)
     return Alignment(float(_in(distance, metric)[0]), float(_in(bound, metric)[0]), transform[0])
 
@@ -174,7 +174,7 @@ def compare_operators(
         pairs = pairs[pairs[:, 0] < pairs[:, 1]]
     values, refined, lower_bounds = np.empty(len(pairs)), np.zeros(len(pairs), dtype=bool), _bounds(systems, pairs)
     if budget is not None:
-        values, _ = _solved(systems, pairs, lower_bounds, search._replace(restarts=0, iterations=0), n_jobs)
+        values, _ = _solve(systems, pairs, lower_bounds, search._replace(restarts=0, iterations=0), n_jobs)
     chunk = CHUNK * effective_n_jobs(n_jobs)
     for start in range(0, len(pairs), chunk):
         if budget is not None and time.monotonic() - started >= budget:
@@ -182,7 +182,7 @@ def compare_operators(
             warnings.warn(f"budget = {budget:g} s is spent: {message}", RuntimeWarning, stacklevel=2)
             break
         rows = slice(start, start + chunk)
-        values[rows], refined[rows] = _solved(systems, pairs[rows], lower_bounds[rows], search, n_jobs)[0], True
+        values[rows], refined[rows] = _solve(systems, pairs[rows], lower_bounds[rows], search, n_jobs)[0], True
     bounds = np.minimum(lower_bounds, values)  # equal except for rounding where a bound is attained
 
     def matrix(by_pair: Shaped[np.ndarray, " pairs"], diagonal: float | bool) -> Shaped[np.ndarray, "systems others"]:
@@ -320,7 +320,7 @@ def _bounds(systems: _Systems, pairs: Int[np.ndarray, "pairs 2"]) -> Float[np.nd
     return np.asarray(np.maximum(part_distances, singular_distances))
 
 
-def _solved(
+def _solve(
     systems: _Systems, pairs: np.ndarray, bounds: np.ndarray, search: _Search, n_jobs: int | None
 ) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, "pairs n n"]]:
     """||A - C B C^T||_F and C of each pair, given the pairs' lower bounds."""
@@ -333,7 +333,7 @@ def _solved(
 
     def solve(start: int, stop: int) -> None:
         for index in range(start, stop):
-            distances[index], transforms[index] = _aligned(
+            distances[index], transforms[index] = _align(
                 systems, ordered[index], bounds[index], random_starts, search
             )
 
@@ -341,7 +341,7 @@ def _solved(
     return distances, np.where(swapped[:, None, None], transforms.swapaxes(1, 2), transforms)
 
 
-def _aligned(
+def _align(
     systems: _Systems, pair: np.ndarray, bound: float, random_starts: np.ndarray, search: _Search
 ) -> tuple[float, Operator]:
     """||A - C B C^T||_F and C; each round continues the best quarter of the starts, the last one to convergence."""

@@ -89,9 +89,9 @@ def identify(
     windows = sum(len(trial) - samples + 1 for trial in trials)
     window = Window(past, future, inputs[0].shape[1], outputs[0].shape[1], windows)
     squared = _root(lagged_moments(trials, samples, 1, 1).whole)
-    found = _identified(squared, window, rank, reg, SQUARED)
+    found = _identify(squared, window, rank, reg, SQUARED)
     if found is None:
-        found = _identified(_triangle(trials, samples), window, rank, reg, PLAIN)
+        found = _identify(_triangle(trials, samples), window, rank, reg, PLAIN)
     assert found is not None  # every value is clear
     return found
 
@@ -114,7 +114,7 @@ def _triangle(trials: list[Recording], samples: int) -> Factor:
     return factor
 
 
-def _identified(F: Factor, window: Window, rank: Any, reg: float, precision: Precision) -> Identified | None:
+def _identify(F: Factor, window: Window, rank: Any, reg: float, precision: Precision) -> Identified | None:
     """The system, from F with F^T F the second moments of windows; None if a value that it needs is not clear."""
     p, stop, driving, every = window.past, window.past + window.future, slice(window.inputs), slice(None)
     past, next_past = F[:, window.columns(0, p, every)], F[:, window.columns(1, p + 1, every)]

@@ -76,7 +76,7 @@ class MovingHead:
             history.append(value.detach())
         return grad_features
 
-    def learned(self) -> tuple[Float[Tensor, "classes features"], Float[Tensor, " classes"]]:
+    def learn(self) -> tuple[Float[Tensor, "classes features"], Float[Tensor, " classes"]]:
         """Weights and biases after the steps."""
         inputs, errors = torch.stack(self.inputs), torch.stack(self.errors)
         return torch.addmm(self.layer.weight, errors.T, inputs, alpha=-self.lr), self.bias
@@ -115,7 +115,7 @@ def head(
         moving = MovingHead(layer, y, lr)
         for image_features in features:
             moving.step(image_features)
-        weight, bias = moving.learned()
+        weight, bias = moving.learn()
     return _of_order(order, layer.weight, weight), _of_order(order, layer.bias, bias)
 
 
@@ -187,7 +187,7 @@ def _body_and_head(net: GatedNet, x: Tensor, y: Tensor, gate: Tensor | None, lr:
             tuple(torch.add(w, g, alpha=-lr) for w, g in zip(*pair, strict=True))
             for pair in zip(weights, weight_grads, strict=True)
         ]
-    new_weights = dict(zip(("head.weight", "head.bias"), head.learned(), strict=True))
+    new_weights = dict(zip(("head.weight", "head.bias"), head.learn(), strict=True))
     for index, (weight, gain, shift) in zip((0, 4, 8), weights, strict=True):
         shape = cast(nn.Conv2d, body[index]).weight.shape
         new_weights[f"body.{index}.weight"] = (

@@ -153,14 +153,14 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         if are_equal(measured.scores) or np.ptp(scores) < 1e-6:  # the scaler leaves what differs by rounding alone
             raise ValueError(f"y: expected different numbers, not {measured.scores[0]:g} alone")
         rng = checks.rng("random_state", self.random_state)
-        noisy_model = self._fitted("y", measured.tokens, scores, self.epochs, rng)
+        noisy_model = self._fit("y", measured.tokens, scores, self.epochs, rng)
         vocab = len(self.alphabet)
         options: dict[str, Any] = {"vocab": vocab, "explore": self.explore, "constraints": constraints}
         nodes = expand_hamming1(measured.tokens, self.n_nodes, rng, **options)
         noisy_labels = noisy_model.predict(nodes)
         smoother = GraphLabelSmoother(self.gamma, k=self.k, edge_weight=self.edge_weight, laplacian=self.laplacian)
         labels = smoother.fit_transform(nodes, noisy_labels) if self.gamma else noisy_labels
-        self.model_ = self._fitted("labels_", nodes, labels, self.smooth_epochs, rng)
+        self.model_ = self._fit("labels_", nodes, labels, self.smooth_epochs, rng)
         # Only now, so that a call that fails leaves an earlier fit whole.
         self.noisy_model_, self.nodes_, self.scaler_ = noisy_model, nodes, scaler
         self.noisy_labels_, self.labels_ = self._in_units(noisy_labels), self._in_units(labels)
@@ -199,7 +199,7 @@ class GGS(BaseEstimator):  # type: ignore[misc]
         """A network's outputs in the units of the measurements."""
         return np.asarray(self.scaler_.inverse_transform(outputs[:, None])[:, 0])
 
-    def _fitted(
+    def _fit(
         self,
         name: str,
         tokens: UInt8[np.ndarray, "sequences length"],

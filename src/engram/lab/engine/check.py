@@ -21,7 +21,7 @@ import torch
 from engram import registry
 from engram.lab.engine.laboratory import run
 from engram.lab.engine.plan import device_of
-from engram.lab.output.last_run import load
+from engram.lab.output.read_runs import load
 from engram.lab.output.record_files import as_record, as_text, from_record
 from engram.lab.output.report import write_report
 from engram.lab.output.results import Results

@@ -19,7 +19,7 @@ from engram.lab.engine.monitor import Monitor
 from engram.lab.engine.parallel import perform_all
 from engram.lab.engine.plan import Plan, Request, plan, reused
 from engram.lab.engine.stop import end, stop_file, stoppable, time_limit
-from engram.lab.output.last_run import Note, note_of, read_back, write_note
+from engram.lab.output.read_runs import Note, note_of, read_back, write_note
 from engram.lab.output.results import Results
 from engram.lab.trial import config as configs
 from engram.lab.trial.experiment import Arm, Experiment, find_experiment

@@ -217,7 +217,7 @@ def folder_of(experiment: Experiment, runs: str | Path | None, names: Iterable[s
     return runs_folder(runs) / experiment.name / file_name(f"sweep-{'-'.join(names)}")
 
 
-def compared(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> pl.DataFrame:
+def compare_arms(experiment: Experiment, table: pl.DataFrame, names: Sequence[str], metric: str | None) -> pl.DataFrame:
     """A metric for each setting and arm of a sweep; with several seeds, its mean, range and number of seeds.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from engram.lab.output.last_run import JOINED
+from engram.lab.output.read_runs import JOINED
 from engram.lab.output.record_files import ArmRecord, record_path
 from engram.lab.trial import config as configs
 from engram.lab.trial.experiment import COMPARE, Experiment

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from engram import extras
-from engram.lab.output.last_run import NOTE, Note
+from engram.lab.output.read_runs import NOTE, Note
 from engram.lab.trial.metrics import read as read_metrics
 from engram.storage.files import CorruptFileError, read_json, read_sealed
 

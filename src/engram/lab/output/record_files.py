@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 
 from engram import checks
 from engram.lab.claims.correction import recorded_family
-from engram.lab.output.last_run import COLUMNS, configs_of, results_from
+from engram.lab.output.read_runs import COLUMNS, configs_of, results_from
 from engram.lab.output.results import NOT_FINITE, SHOWN, Results, TrialResult, in_words
 from engram.lab.trial import config as configs
 from engram.lab.trial.experiment import Experiment, find_experiment

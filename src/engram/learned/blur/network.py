@@ -263,9 +263,9 @@ class BlurNetwork:
             raise ValueError(f"y.shape = {tuple(y.shape)}: expected (..., {x.shape[-2]}, {self.sizes[-1]})")
         x, y = precise(x, state.W[0]), precise(y, state.W[0])
         with full_precision(x.device):
-            return self._learned(genome, state, x, y)
+            return self._learn(genome, state, x, y)
 
-    def _learned(self, genome: Genome, state: BlurState, x: Tensor, y: Tensor) -> BlurState:
+    def _learn(self, genome: Genome, state: BlurState, x: Tensor, y: Tensor) -> BlurState:
         leading = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])  # type: ignore[no-untyped-call]
         x = x.expand(*leading, *x.shape[-2:])
         forward_activity, _ = self._forward(genome, state, x, None)

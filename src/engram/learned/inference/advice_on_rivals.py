@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from engram.learned.inference.averaging import Rival, Rivals
-from engram.learned.inference.equal_rules import designs
+from engram.learned.inference.profile_likelihood import designs
 from engram.learned.inference.fitting import Data, Fit, loss_of
 from engram.learned.inference.levenberg_marquardt import Problem, levenberg_marquardt
 from engram.learned.inference.model import Model

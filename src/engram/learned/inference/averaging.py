@@ -71,7 +71,7 @@ def weights_of(criteria: Sequence[float]) -> Float[np.ndarray, " rival"]:
     return weights
 
 
-def averaged(
+def average(
     theta: Float[np.ndarray, " rival"],
     errors: Float[np.ndarray, " rival"],
     weights: Float[np.ndarray, " rival"],
@@ -156,7 +156,7 @@ def rivals_of(selection: Selection | None, confidence: float) -> Rivals:
         rules.append(Rival(dict(zip(own, fit.theta.tolist(), strict=True)), ends, criterion, float(weights[number])))
         theta[number, list(support)], errors[number, list(support)] = fit.theta, fit.standard_errors
     averages = {
-        name: averaged(theta[:, place], errors[:, place], weights, confidence)
+        name: average(theta[:, place], errors[:, place], weights, confidence)
         for place, name in enumerate(names)
         if not np.isnan(theta[:, place]).all()
     }

@@ -189,7 +189,7 @@ class Layer(NamedTuple):
             weights[steps] = w
         return Path(activity, weights)
 
-    def linearised(
+    def linearise(
         self, theta: Float[np.ndarray, " part"], rows: Rows, *, by_initial: bool
     ) -> Iterator[tuple[slice, Float[np.ndarray, "row step"], Float[np.ndarray, "row step parameter"]]]:
         """The activity and its derivatives, for some rows at a time: the slice of the rows, y, and dy / dparameter.

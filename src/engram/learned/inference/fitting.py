@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from engram import checks
-from engram.learned.inference.arrow import NEGLIGIBLE, inverse
+from engram.learned.inference.arrowhead import NEGLIGIBLE, inverse
 from engram.learned.inference.feed_forward import Rows
 from engram.learned.inference.levenberg_marquardt import Fitted, Problem, levenberg_marquardt
 from engram.learned.inference.losses import Bernoulli, Gaussian, Loss
@@ -92,7 +92,7 @@ class Fit(NamedTuple):
         return np.where(unknown > NEGLIGIBLE, np.inf, np.sqrt(np.maximum(np.diag(self.covariance), 0)))
 
 
-def fitted(
+def fit_coefficients(
     model: Model,
     data: Data,
     theta: Float[np.ndarray, " part"],

@@ -83,7 +83,7 @@ class HiddenLayer(NamedTuple):
         of_units = path.activity.reshape(-1, len(self.readout), path.activity.shape[1])
         return Path(np.einsum("u,kut->kt", self.readout, of_units), path.weights)
 
-    def linearised(
+    def linearise(
         self, theta: Float[np.ndarray, " part"], rows: Rows, *, by_initial: bool
     ) -> Iterator[tuple[slice, Float[np.ndarray, "session step"], Float[np.ndarray, "session step parameter"]]]:
         """The logits and their derivatives, for some sessions at a time.
@@ -100,7 +100,7 @@ class HiddenLayer(NamedTuple):
         for begin in range(0, sessions, size):
             kept = slice(begin, min(begin + size, sessions))
             some = rows.of(slice(kept.start * units, kept.stop * units))
-            parts = list(self.layer.linearised(theta, some, by_initial=False))
+            parts = list(self.layer.linearise(theta, some, by_initial=False))
             h = np.concatenate([part[1] for part in parts]).reshape(-1, units, steps)
             slopes = np.concatenate([part[2] for part in parts]).reshape(*h.shape, len(theta))
             yield kept, np.einsum("u,kut->kt", self.readout, h), np.einsum("u,kutp->ktp", self.readout, slopes)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from engram.learned.inference.arrow import NEGLIGIBLE
+from engram.learned.inference.arrowhead import NEGLIGIBLE
 from engram.learned.inference.feed_forward import Rows
 from engram.learned.inference.model import TermsModel
 

@@ -21,20 +21,20 @@ from engram.learned.inference.advice_on_rivals import lines_on_rivals
 from engram.learned.inference.architecture import Architecture, architecture
 from engram.learned.inference.averaging import by_name, rivals_figure, rivals_of
 from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, groups_of_sessions
-from engram.learned.inference.equal_rules import EqualRule, farthest_equal_rule
+from engram.learned.inference.profile_likelihood import EqualRule, farthest_equal_rule
 from engram.learned.inference.feed_forward import NONLINEARITIES
-from engram.learned.inference.firmer import advice, alike_of
-from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fitted, intervals, recorded, whole
+from engram.learned.inference.diagnostics import advice, alike_of
+from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fit_coefficients, intervals, recorded, whole
 from engram.learned.inference.fitting import known as known_weights
 from engram.learned.inference.identifiability import curvature, dependent_terms
 from engram.learned.inference.losses import Bernoulli
 from engram.learned.inference.misfit import advice_on_misfit, bent, is_misfit
 from engram.learned.inference.model import Model, has_terms, run_sessions
-from engram.learned.inference.rivals import Lead, lead, log_likelihoods
+from engram.learned.inference.likelihood_ratio import Lead, lead, log_likelihoods
 from engram.learned.inference.search import CONFIDENCE, LIKE_THE_BEST, Search, agreed, scale_of
 from engram.learned.inference.selection import Selection, price_of_term, select_again
 from engram.learned.inference.series import Part, series_of
-from engram.learned.inference.sessions import Sessions, is_list, prepared
+from engram.learned.inference.sessions import Sessions, is_list, prepare
 from engram.plasticity import PlasticityRule
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
         selection = None
         if self.select is not None:
             assert has_terms(model)
-            selection = search.selected(model, data, fit, price_of_term(self.select, data))
+            selection = search.select_terms(model, data, fit, price_of_term(self.select, data))
             model, fit = model.part(selection.best.support), selection.best.fit
         rng = checks.rng("random_state", self.random_state)
         self.starts_ = search.from_elsewhere(model, data, fit, self.n_starts - 1, rng)
@@ -276,7 +276,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             inputs = checks.samples(self, inputs, dtype=np.float64, reset=reset, ensure_min_samples=minimum)
         if activity is not None and self._flat:
             activity = np.asarray(checks.as_array(activity), dtype=float)[:, None]
-        return prepared(
+        return prepare(
             inputs,
             activity,
             choices=choices,
@@ -353,7 +353,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             rows = again.rows
             weights = self.initial_weights_[sessions[drawn]][rows.session] if per_session else self.initial_weights_
             initial = weights[np.arange(len(rows.unit)), rows.unit] if per_session else weights[rows.unit]
-            end = fitted(
+            end = fit_coefficients(
                 self._model, again, fit.theta, initial, max_iter=self.max_iter, tol=1e-5, variance=fit.variance
             )
             if selection is None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from engram.learned.inference.arrow import Arrow
+from engram.learned.inference.arrowhead import Arrow
 from engram.learned.inference.feed_forward import Rows
 from engram.learned.inference.losses import Loss
 from engram.learned.inference.model import Model
@@ -61,7 +61,7 @@ class Problem(NamedTuple):
             np.zeros((blocks, inputs)),
         )
         rows = self.rows._replace(initial=initial)
-        for kept, predicted, J in self.model.linearised(theta, rows, by_initial=block is not None):
+        for kept, predicted, J in self.model.linearise(theta, rows, by_initial=block is not None):
             by = self.loss.quadratic(predicted, kept)
             if block is None:
                 flat = J.reshape(predicted.size, parts)

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from engram.learned.inference.arrow import inverse
+from engram.learned.inference.arrowhead import inverse
 from engram.learned.inference.feed_forward import Path, Rows
-from engram.learned.inference.firmer import Alike
+from engram.learned.inference.diagnostics import Alike
 from engram.learned.inference.fitting import Data, Fit, loss_of
 from engram.learned.inference.levenberg_marquardt import Problem
 from engram.learned.inference.model import Model
@@ -74,10 +74,10 @@ class Curved(NamedTuple):
         bent = path.activity + self._powers(path.activity) @ theta[-len(POWERS) :]
         return path._replace(activity=bent)
 
-    def linearised(
+    def linearise(
         self, theta: Float[np.ndarray, " free"], rows: Rows, *, by_initial: bool
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """See ``Model.linearised``; gamma must be zero.
+        """See ``Model.linearise``; gamma must be zero.
 
         Args:
             theta: The coefficients and gamma.
@@ -85,7 +85,7 @@ class Curved(NamedTuple):
             by_initial: Whether the parameters include the first weights.
         """
         parts = len(theta) - len(POWERS)
-        for kept, predicted, J in self.model.linearised(theta[:parts], rows, by_initial=by_initial):
+        for kept, predicted, J in self.model.linearise(theta[:parts], rows, by_initial=by_initial):
             yield kept, predicted, np.concatenate([J[:, :, :parts], self._powers(predicted), J[:, :, parts:]], axis=2)
 
     def _powers(self, predicted: np.ndarray) -> Float[np.ndarray, "row step power"]:

@@ -33,7 +33,7 @@ class Model(Protocol):
     def run(self, theta: Float[np.ndarray, " part"], rows: Rows, *, keep_weights: bool = False) -> Path | None:
         """What is predicted, or None if a weight diverges."""
 
-    def linearised(
+    def linearise(
         self, theta: Float[np.ndarray, " part"], rows: Rows, *, by_initial: bool
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
         """What is predicted and its derivatives, for some predictions at a time."""

@@ -118,7 +118,7 @@ class RecurrentNetwork(NamedTuple):
             weights[steps] = w
         return Path(activity, weights)
 
-    def linearised(
+    def linearise(
         self, theta: Float[np.ndarray, " part"], rows: Rows, *, by_initial: bool
     ) -> Iterator[tuple[slice, Float[np.ndarray, "row step"], Float[np.ndarray, "row step parameter"]]]:
         """The activity and its derivatives, for some sessions at a time.

@@ -102,10 +102,10 @@ class RuleLayer:
         return Path(activity.numpy(), weights.numpy() if keep_weights else np.zeros((0, *rows.initial.shape)))
 
     @torch.no_grad()
-    def linearised(
+    def linearise(
         self, theta: Float[np.ndarray, " part"], rows: Rows, *, by_initial: bool
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """The activity and its derivatives, for some rows at a time; see ``feed_forward.Layer.linearised``.
+        """The activity and its derivatives, for some rows at a time; see ``feed_forward.Layer.linearise``.
 
         Args:
             theta: Coefficients.

@@ -115,7 +115,7 @@ def padded(arrays: Sequence[np.ndarray], fill: float) -> np.ndarray:
     return whole
 
 
-def prepared(
+def prepare(
     inputs: Any,
     activity: Any = None,
     *,
@@ -140,7 +140,7 @@ def prepared(
     x = inputs_of(inputs)
     lengths = tuple(map(len, x))
     y, c, r = (
-        None if given is None else matched(name, given, axes, lengths)
+        None if given is None else match(name, given, axes, lengths)
         for name, given, axes in (("activity", activity, 2), ("choices", choices, 1), ("rewards", rewards, 1))
     )
     if y is not None:
@@ -183,7 +183,7 @@ def _without_padding(session: np.ndarray) -> np.ndarray:
     return session[: present[-1] + 1] if len(present) else session
 
 
-def matched(name: str, given: Any, axes: int, lengths: Sequence[int]) -> list[np.ndarray]:
+def match(name: str, given: Any, axes: int, lengths: Sequence[int]) -> list[np.ndarray]:
     """Sessions of another argument, of the lengths of the inputs; longer ones must be NaN beyond."""
     sessions = as_sessions(name, given, axes)
     if len(sessions) != len(lengths):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from engram import checks
 from engram.learned.inference.rule_layer import NONLINEARITIES
-from engram.learned.inference.sessions import as_sessions, inputs_of, matched, padded
+from engram.learned.inference.sessions import as_sessions, inputs_of, match, padded
 from engram.plasticity import PlasticityRule, TaylorRule, TraceState
 
 
@@ -196,7 +196,7 @@ RewardAt = Callable[[int, np.ndarray, np.ndarray], np.ndarray]  # from the step,
 
 def _rewards(rewards: Any, sessions: list[np.ndarray]) -> list[np.ndarray]:
     """A finite reward of each step of each session."""
-    of_sessions = matched("rewards", rewards, 1, [len(session) for session in sessions])
+    of_sessions = match("rewards", rewards, 1, [len(session) for session in sessions])
     for k, session in enumerate(of_sessions):
         with checks.noted(session=k):
             checks.finite("rewards", session, ("step",))
@@ -214,7 +214,7 @@ def _baited(rewards: Any, options: Any, sessions: list[np.ndarray]) -> RewardAt:
     given = as_sessions("rewards", rewards, 2)
     if len(given) != len(sessions):
         raise ValueError(f"rewards has {len(given)} sessions: expected {len(sessions)}, as inputs have")
-    numbers = matched("options", options, 1, [len(session) for session in sessions])
+    numbers = match("options", options, 1, [len(session) for session in sessions])
     for k, (x, arrives, option) in enumerate(zip(sessions, given, numbers, strict=True)):
         if len(arrives) < len(x):
             raise ValueError(

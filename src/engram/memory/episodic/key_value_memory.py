@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from engram import checks
-from engram.memory.counted_random import seeds
+from engram.memory.splitmix import seeds
 from engram.memory.episodic import policies
 from engram.memory.episodic.estimate import Averaging, estimate, fast_estimate
 from engram.memory.episodic.faiss_search import FaissSearch

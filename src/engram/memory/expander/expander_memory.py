@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from engram import checks
-from engram.memory.counted_random import number, seeds
+from engram.memory.splitmix import number, seeds
 from engram.memory.expander.bipartite_graph import BipartiteGraph, SolutionSpace, solve
 from engram.memory.expander.clusters import given_table, nearest_patterns, parity_table
 from engram.memory.expander.flip_dynamics import (

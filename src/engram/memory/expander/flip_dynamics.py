@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Int, Int8, UInt8
 from torch import Tensor
 
-from engram.memory.counted_random import below, chance, number
+from engram.memory.splitmix import below, chance, number
 from engram.numeric.threads import in_ranges
 
 ORDERS = ("max", "random", "parallel", "wta", "glauber")

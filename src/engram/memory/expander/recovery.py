@@ -16,7 +16,7 @@ from engram.nn.sequence import full_precision
 SEARCHED = 14  # maximum number of message bits for an exhaustive search of the nearest state
 
 
-def corrupted(
+def corrupt(
     x: Annotated[Tensor, "batch nodes"],
     fraction: float,
     *,
@@ -76,7 +76,7 @@ def recovery_rate(
         1.0
     """
     checks.arguments()
-    return float((recall(corrupted(x, fraction, noise=noise, generator=generator)) == x).all(1).float().mean())
+    return float((recall(corrupt(x, fraction, noise=noise, generator=generator)) == x).all(1).float().mean())
 
 
 def random_states(memory: ExpanderMemory, count: int, generator: torch.Generator | None = None) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from engram import checks
-from engram.memory.counted_random import seeds
+from engram.memory.splitmix import seeds
 from engram.state import check_state
 
 CRITERIA = ("zscore", "ratio", "uniform", "random")  # in the order of the kernels' numbers

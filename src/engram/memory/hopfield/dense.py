@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engram import checks
-from engram.memory.hopfield.recall import HopfieldRecall, PatternStore, settled
+from engram.memory.hopfield.recall import HopfieldRecall, PatternStore, settle
 
 
 class DenseHopfield(PatternStore):
@@ -60,4 +60,4 @@ class DenseHopfield(PatternStore):
         start = self._cue(x).to(torch.int8)
         by_node = np.ascontiguousarray(self.stored.numpy(force=True).T)
         power = 0 if self.n == "exponential" else int(self.n)
-        return settled(kernels.dense_sweeps, start, x, max_iter, generator, by_node, power)
+        return settle(kernels.dense_sweeps, start, x, max_iter, generator, by_node, power)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from engram import checks
-from engram.memory.hopfield.recall import HopfieldRecall, make_room, settled, signs
+from engram.memory.hopfield.recall import HopfieldRecall, make_room, settle, signs
 from engram.nn.sequence import full_precision
 from engram.storage.saveable import Saveable
 
@@ -94,4 +94,4 @@ class HebbHopfield(Saveable, nn.Module):
         from engram.memory.hopfield import kernels
 
         start = signs("x", x, self.n_nodes)
-        return settled(kernels.sweeps, start, x, max_iter, generator, checks.widened(self.weight).numpy(force=True))
+        return settle(kernels.sweeps, start, x, max_iter, generator, checks.widened(self.weight).numpy(force=True))

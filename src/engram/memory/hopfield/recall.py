@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from engram import checks
-from engram.memory.counted_random import seeds
+from engram.memory.splitmix import seeds
 from engram.numeric.threads import in_ranges
 from engram.storage.saveable import Saveable
 
@@ -98,7 +98,7 @@ def signs(name: str, value: Tensor, nodes: int) -> Tensor:
     return value.detach().float()
 
 
-def settled(
+def settle(
     sweeps: Callable[..., Any],
     start: Tensor,
     like: Tensor,

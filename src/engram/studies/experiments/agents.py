@@ -142,7 +142,7 @@ class Life(NamedTuple):
     counts: Float[np.ndarray, "parts"]
 
 
-def lived(config: Config, length: int, seed: int, rate: float | None) -> Life:
+def live(config: Config, length: int, seed: int, rate: float | None) -> Life:
     """The returns of a new agent in a lifetime of at least ``length`` steps; the last episode is completed.
 
     Args:
@@ -167,14 +167,14 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     seed, rate = int(run.rng.integers(2**31)), None
 
     def score(rate: float) -> float:
-        life = lived(config, config.steps // 2, seed + 1, rate)
+        life = live(config, config.steps // 2, seed + 1, rate)
         return float(life.totals.sum() / life.counts.sum())
 
     if config.rates:
         rate = run.choose("learning_rate", config.rates, score, bounds=(0.0, LARGEST))
     totals, counts = np.zeros(PARTS), np.zeros(PARTS)
     for _ in run.steps(1, totals=totals, counts=counts):
-        totals[:], counts[:] = lived(config, config.steps, seed, rate)
+        totals[:], counts[:] = live(config, config.steps, seed, rate)
     for part in np.flatnonzero(counts):
         run.log((int(part) + 1) * config.steps // PARTS, **{"return": totals[part] / counts[part]})
     late, best = slice(PARTS * 3 // 4, None), TASKS[config.task].best

@@ -33,7 +33,7 @@ from engram.lab import (
     setting,
     settings,
 )
-from engram.memory import AssociativeMemory, apply_recall, apply_store, corrupted
+from engram.memory import AssociativeMemory, apply_recall, apply_store, corrupt
 
 Patterns = Literal["random", "families"]
 KIN, APART = 5, 0.2  # patterns in a family; share of units in which each differs from the family's prototype
@@ -86,7 +86,7 @@ class Config:
         return np.geomspace(self.least, self.most, self.points)
 
 
-def drawn(kind: Patterns, count: int, units: int, generator: torch.Generator) -> Tensor:
+def draw(kind: Patterns, count: int, units: int, generator: torch.Generator) -> Tensor:
     """Random patterns, or families of five patterns, each a random prototype with a fifth of its units flipped.
 
     Args:
@@ -99,7 +99,7 @@ def drawn(kind: Patterns, count: int, units: int, generator: torch.Generator) ->
     patterns = 1.0 - 2 * torch.randint(0, 2, (families, units), generator=generator).float()
     if kind == "random":
         return patterns
-    return corrupted(patterns.repeat_interleave(KIN, 0)[:count], APART, noise="bsc", generator=generator)
+    return corrupt(patterns.repeat_interleave(KIN, 0)[:count], APART, noise="bsc", generator=generator)
 
 
 def entropy(kind: Patterns) -> float:
@@ -146,11 +146,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     for step in run.steps(len(places), errors=errors, weights=weights):
         load, noise = (places[step], config.noise) if config.rises == "load" else (LOAD, places[step])
         generator, memory_generator = (torch.Generator().manual_seed(of_kind[step]) for of_kind in seeds)
-        patterns = drawn(config.patterns, max(1, round(load * config.units)), config.units, generator)
+        patterns = draw(config.patterns, max(1, round(load * config.units)), config.units, generator)
         memory = registry.get("associative_memories", config.memory)(config.units, generator=memory_generator)
         apply_store(memory, patterns)
         targets = patterns[torch.randint(len(patterns), (config.cues,), generator=generator)]
-        answer = apply_recall(memory, corrupted(targets, float(noise), generator=generator))
+        answer = apply_recall(memory, corrupt(targets, float(noise), generator=generator))
         errors[step], weights[step] = (answer != targets).double().mean(), memory.n_weights
         level = len(patterns) if config.rises == "load" else round(100 * float(noise))
         run.log(level, wrong=errors[step])
@@ -177,11 +177,11 @@ def changes_of(memory: str, task: str) -> dict[str, Any]:
 def step_of(config: Config) -> Callable[[], object]:
     """A function to be timed, which recalls all cues at a small load."""
     generator = torch.Generator().manual_seed(0)
-    patterns = drawn(config.patterns, max(1, round(LOAD * config.units)), config.units, generator)
+    patterns = draw(config.patterns, max(1, round(LOAD * config.units)), config.units, generator)
     memory = registry.get("associative_memories", config.memory)(config.units, generator=generator)
     apply_store(memory, patterns)
     targets = patterns[torch.randint(len(patterns), (config.cues,), generator=generator)]
-    return partial(apply_recall, memory, corrupted(targets, config.noise, generator=generator))
+    return partial(apply_recall, memory, corrupt(targets, config.noise, generator=generator))
 
 
 def arms() -> dict[str, dict[str, Any]]:

@@ -42,7 +42,7 @@ class Trained:
         self.results, self.curves = dict(state["results"]), dict(state["curves"])
 
 
-def judged(
+def evaluate_chosen(
     run: Run, name: str, candidates: Sequence[float], train: Callable[[float], tuple[float, Sequence[float]]]
 ) -> tuple[float, dict[float, Float[np.ndarray, " results"]]]:
     """Choose a candidate by ``run.choose`` and evaluate the very model that was validated: a retrained one may fail.

@@ -164,7 +164,7 @@ def build(config: Config, channels: int, generator: torch.Generator) -> nn.Seque
     return nn.Sequential(*layers)
 
 
-def whitened(config: Config, train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+def whiten(config: Config, train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     """Training images and others as the network sees them."""
     if not config.whitened:
         return [train, *others]
@@ -172,7 +172,7 @@ def whitened(config: Config, train: np.ndarray, *others: np.ndarray) -> list[np.
     return [whitening.transform(part) for part in (train, *others)]
 
 
-def trained(
+def train_layers(
     config: Config, images: Float[Tensor, "n c h w"], run: Run
 ) -> tuple[nn.Sequential, Float[np.ndarray, " units"]]:
     """Trained layers, and how often their filters won in the last batches, as multiples of the target.
@@ -208,8 +208,8 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     If receptive fields are measured instead, the results are their size and simplicity.
     """
     (train, labels), (test, test_labels) = read(config, "train"), read(config, "test")
-    images, unseen = (torch.from_numpy(part).to(run.device) for part in whitened(config, train, test))
-    net, mean = trained(config, images, run)
+    images, unseen = (torch.from_numpy(part).to(run.device) for part in whiten(config, train, test))
+    net, mean = train_layers(config, images, run)
     if config.measured == "fields":
         return of_fields(net)
     layers: list[Any] = list(net)

@@ -173,17 +173,17 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     tests = test_set(config)
     if config.agent == "bayes":
         filters = [pomdp(task, points=config.points) for task in tests.values()]
-        return tested(config, run, [BayesFilterAgent(of_task, rng=run.rng) for of_task in filters])
+        return evaluate(config, run, [BayesFilterAgent(of_task, rng=run.rng) for of_task in filters])
     if config.train_on == "each":
-        agents = [trained(config, run, [task]) for task in tests.values()]
+        agents = [train(config, run, [task]) for task in tests.values()]
     else:
-        agents = [trained(config, run, [*training_set(config.train_tasks, config.horizon)])] * len(tests)
+        agents = [train(config, run, [*training_set(config.train_tasks, config.horizon)])] * len(tests)
     kind: Any = PPOAgent if config.agent == "ppo" else TrainedAgent
-    result = tested(config, run, [kind(agent, run.generator) for agent in agents])
+    result = evaluate(config, run, [kind(agent, run.generator) for agent in agents])
     return result | {"parameters": parameter_count(config)}
 
 
-def trained(config: Config, run: Run, tasks: list[MetaTask]) -> ActorCritic | CuriousActorCritic:
+def train(config: Config, run: Run, tasks: list[MetaTask]) -> ActorCritic | CuriousActorCritic:
     """A network trained on tasks, in successive parts if there are more tasks than lifetimes in a batch.
 
     Args:
@@ -246,7 +246,7 @@ class PPOAgent:
         self._observations = observations
 
 
-def tested(config: Config, run: Run, agents: Sequence[Agent]) -> dict[str, Any]:
+def evaluate(config: Config, run: Run, agents: Sequence[Agent]) -> dict[str, Any]:
     """The scores of agents, one per test task: 0 is chance, 1 is an oracle that knows the instance.
 
     Args:

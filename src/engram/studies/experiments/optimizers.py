@@ -38,7 +38,7 @@ from engram.lab import (
 )
 from engram.optim import FOP
 from engram.plasticity import PlasticRNN
-from engram.studies.experiments.choosing import judged
+from engram.studies.experiments.choosing import evaluate_chosen
 from engram.studies.experiments.first_order_preconditioning import cartpole
 from engram.studies.experiments.learning_rules.networks import FITTED, TRAINED, bits_of_digits, build, samples_for
 from engram.tasks import PatternCompletion
@@ -220,7 +220,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             validation_loss, test_loss = float(training.validated()), float(training.tested())
         return -validation_loss, [max(test_loss, LEAST), *curve]
 
-    rate, results = judged(run, "learning_rate", config.rates, train)
+    rate, results = evaluate_chosen(run, "learning_rate", config.rates, train)
     test_loss, *curve = results[rate]
     for number, loss in enumerate(curve, 1):
         run.log(number * config.steps // POINTS, log_loss=math.log10(max(loss, LEAST)))

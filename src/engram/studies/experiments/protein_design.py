@@ -132,9 +132,9 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     rows = split(variants, (0.0, 0.3), config.gap, distance="hamming")
     start = Measurements(variants.tokens[rows], variants.scores[rows])
     truth = landscape(variants.tokens)
-    net = learned(config, run, start)
+    net = learn(config, run, start)
     unmeasured = np.setdiff1d(np.arange(len(truth)), rows)
-    best, accepted = climbed(config, net, start, run.rng)
+    best, accepted = climb(config, net, start, run.rng)
     random = random_mutants(start.tokens, DESIGNED, run.rng)
     values = fitness(landscape(best.tokens), truth)
     return {
@@ -150,7 +150,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     }
 
 
-def learned(config: Config, run: Run, start: Measurements) -> SeqCNN:
+def learn(config: Config, run: Run, start: Measurements) -> SeqCNN:
     """The network for the search, fitted to measurements or to predicted labels of many mutants, smoothed or not.
 
     Args:
@@ -158,18 +158,18 @@ def learned(config: Config, run: Run, start: Measurements) -> SeqCNN:
         run: The run.
         start: The measured sequences.
     """
-    net = fitted(config, run, start, config.epochs)
+    net = fit(config, run, start, config.epochs)
     if config.labels == "predicted":
         nodes = expand_hamming1(start.tokens, max(config.nodes, len(start.tokens)), run.rng)
         labels = net.predict(nodes)
         if config.gamma:
             labels = GraphLabelSmoother(config.gamma, center=False).fit_transform(nodes, labels)
-        net = fitted(config, run, Measurements(nodes, labels), config.smooth_epochs)
+        net = fit(config, run, Measurements(nodes, labels), config.smooth_epochs)
     run.keep(net=net)
     return net
 
 
-def fitted(config: Config, run: Run, data: Measurements, epochs: int) -> SeqCNN:
+def fit(config: Config, run: Run, data: Measurements, epochs: int) -> SeqCNN:
     """A new network, fitted to data.
 
     Args:
@@ -186,7 +186,7 @@ def fitted(config: Config, run: Run, data: Measurements, epochs: int) -> SeqCNN:
     return net
 
 
-def climbed(config: Config, net: SeqCNN, start: Measurements, rng: np.random.Generator) -> tuple[Population, float]:
+def climb(config: Config, net: SeqCNN, start: Measurements, rng: np.random.Generator) -> tuple[Population, float]:
     """The best sequences at the end of a search, and the share of accepted proposals.
 
     Args:

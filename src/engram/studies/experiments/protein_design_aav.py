@@ -28,7 +28,7 @@ from engram.generative.design import (
 )
 from engram.lab import Experiment, Preset, Quantity, Run, Study, claims_from, metric, setting, settings
 from engram.studies.experiments.protein_design import Config as Design
-from engram.studies.experiments.protein_design import climbed, figure, fitted, learned
+from engram.studies.experiments.protein_design import climb, figure, fit, learn
 from engram.tasks.data import load
 
 TASKS = {"medium": ((0.2, 0.4), 6, 2139), "hard": ((0.0, 0.3), 7, 3448)}  # percentiles, gap, published rows
@@ -92,10 +92,10 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     hidden = run.rng.permutation(len(measured.scores)) < len(measured.scores) // 10
     visible = Measurements(measured.tokens[~hidden], measured.scores[~hidden])
     as_judge = Design(channels=config.judge_channels, lr=config.design.lr, batch_size=config.design.batch_size)
-    judge = fitted(as_judge, run, visible, config.judge_epochs)
+    judge = fit(as_judge, run, visible, config.judge_epochs)
     start = Measurements(measured.tokens[rows], measured.scores[rows])
-    net = learned(config.design, run, start)
-    best, accepted = climbed(config.design, net, start, run.rng)
+    net = learn(config.design, run, start)
+    best, accepted = climb(config.design, net, start, run.rng)
     random = random_mutants(start.tokens, 128, run.rng)
 
     def judged(tokens: UInt8[np.ndarray, "sequences length"]) -> float:

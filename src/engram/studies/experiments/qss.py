@@ -185,7 +185,7 @@ def trial(config: Grid, run: Run) -> dict[str, Any]:
             agent_returns[span] = _live(agent, mdp, n_episodes, config.evaluations)
         if config.evaluations:
             run.log((chunk + 1) * n_episodes, **{"return": float(returns[:, span].mean())})
-    result: dict[str, Any] = {"rate": rate} | (measured(returns) if config.evaluations else {})
+    result: dict[str, Any] = {"rate": rate} | (measure(returns) if config.evaluations else {})
     if config.last_evaluations:
         result["success"] = float(np.mean([success(agent) for agent in agents]))
     if isinstance(agents[0], TabularQSS) and config.source_episodes:
@@ -208,7 +208,7 @@ def _live(agent: Learner, mdp: FiniteMDP, episodes: int, evaluations: int) -> Fl
         return agent.train(mdp, episodes, evaluations=evaluations)
 
 
-def measured(returns: Float[np.ndarray, "agents episodes"]) -> dict[str, Any]:
+def measure(returns: Float[np.ndarray, "agents episodes"]) -> dict[str, Any]:
     """The statistics of greedy returns that the claims use."""
     episodes = returns.shape[1]
     first = returns[:, :COMPARED]

@@ -24,7 +24,7 @@ from engram.lab.output.results import Results
 from engram.lab.trial.experiment import Experiment
 from engram.run_options import RunOptions
 from engram.storage.files import read_json, write_atomic
-from engram.studies.recording.extend import extended
+from engram.studies.recording.add_trials import extend_record
 
 __all__ = ["extended", "record"]
 
@@ -74,7 +74,7 @@ def record(
         )
         return write_record(experiment, results, folder), results
     before = from_record(experiment, with_arms_of_today(experiment, stored), read_curves(path, stored))
-    after = extended(experiment, before, jobs=jobs, seconds=seconds, runs=runs)
+    after = extend_record(experiment, before, jobs=jobs, seconds=seconds, runs=runs)
     if len(after.trials) > len(before.trials) or len(stored["arms"]) > len(before.configs):
         return write_record(experiment, after, folder), after
     as_it_is: Record = {**as_record(experiment, before)[0], "curves": stored["curves"]}

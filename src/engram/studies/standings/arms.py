@@ -118,7 +118,7 @@ class Arms:
                     entries[candidate] = replace(self.entry(first_seeds, candidate), is_recorded=True)
         return entries
 
-    def performed(
+    def run(
         self, against: Sequence[str], count: int, shipped: Mapping[str, Entry], options: Mapping[str, Any]
     ) -> dict[str, Entry]:
         """Run the candidates asked about, and those without recorded results among the others; return all results.
@@ -191,7 +191,7 @@ class Arms:
         operators = {trial.seed: trial.result[key] for trial in trials if (key := task.operator) in trial.result}
         return Entry(values, costs, curve, note, caveats, operators=operators)
 
-    def timed(self, row: Mapping[str, Entry]) -> dict[str, Entry]:
+    def time_steps(self, row: Mapping[str, Entry]) -> dict[str, Entry]:
         """Entries with the time per step."""
         working = [candidate for candidate in row if candidate in self.names and not row[candidate].note]
         seconds = self._step_seconds(working, ROUNDS)

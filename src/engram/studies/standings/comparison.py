@@ -116,12 +116,12 @@ def compare(
             shipped = {} if fresh else arms.recorded(preset, count)
             if not (fresh or look):
                 _say_unrecorded(arms, shipped, console)
-            row |= arms.performed(still_open, count, shipped, options)
+            row |= arms.run(still_open, count, shipped, options)
             standing = Standing(kind, names, (task,), {task.name: row}, confidence)
             still_open = [other for other in still_open if any(_is_open(standing, name, other) for name in names)]
             if not still_open:
                 break
-        entries[task.name] = arms.timed(row)
+        entries[task.name] = arms.time_steps(row)
         done.append(task)
         console.print(_line(Standing(kind, names, (task,), entries)), highlight=False, soft_wrap=True)
     if not done:

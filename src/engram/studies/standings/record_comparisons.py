@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from engram.lab.engine.laboratory import run
-from engram.lab.output.last_run import join
+from engram.lab.output.read_runs import join
 from engram.lab.output.record_files import record_folders, record_path, recorded_arms, write_record
 from engram.lab.output.results import Results
 from engram.lab.trial.experiment import COMPARE, Experiment

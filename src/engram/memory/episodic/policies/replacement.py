@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from engram import checks
-from engram.memory.counted_random import chance, number
+from engram.memory.splitmix import chance, number
 from engram.memory.episodic.estimate import Averaging, fast_estimate
 from engram.memory.episodic.neighbours import ALL, exact_neighbours
 from engram.memory.episodic.policies.table import (

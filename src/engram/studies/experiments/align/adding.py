@@ -11,7 +11,7 @@ from torch import nn
 from engram.lab import Run, setting, settings
 from engram.nn import wide_rnn
 from engram.rules import AlignAda, AlignZero, Backprop, LearningRule, train_step
-from engram.studies.experiments.choosing import judged
+from engram.studies.experiments.choosing import evaluate_chosen
 from engram.tasks import DelayedAdd, Episode
 
 FITTED, TRAINED = 250, 300  # of 400 episodes: those in between choose learning rates, those after are the test set
@@ -81,7 +81,7 @@ def trial(config: Adding, run: Run) -> dict[str, Any]:
             errors.append(error(model, slice(TRAINED, None)))
         return -error(model, slice(FITTED, TRAINED)), errors
 
-    rate, results = judged(run, "learning_rate", config.rates, train)
+    rate, results = evaluate_chosen(run, "learning_rate", config.rates, train)
     for epoch, loss in enumerate(results[rate], 1):
         run.log(epoch, loss=loss)
     return {"loss": results[rate][-1].item(), "rate": rate}

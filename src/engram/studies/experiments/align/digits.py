@@ -16,7 +16,7 @@ from engram import registry
 from engram.lab import Run, setting, settings
 from engram.nn import wide_mlp
 from engram.rules import AlignProp, LearningRule, train_step
-from engram.studies.experiments.choosing import judged
+from engram.studies.experiments.choosing import evaluate_chosen
 
 RULES = ("backprop", "align-prop", "align-ada", "align-zero", "fa", "dfa", "last-layer")
 RHOS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -125,7 +125,7 @@ def fit(
             train_step(rule, model, optimizer, (x[rows], target[rows]), state)
 
 
-def trained(
+def train(
     rule: LearningRule[Any], width: int, chosen: Tensor, *, rate: float, epochs: int, batch: int, seeds: Tensor
 ) -> nn.Module:
     """A network trained by a rule on some of the images; raises FloatingPointError if it diverges.
@@ -170,7 +170,7 @@ def at_rates(
         validated, tested = np.mean([[accuracy(model, rows) for rows in row_ranges] for model in models(rate)], 0)
         return float(validated), [float(tested)]
 
-    rate, results = judged(run, f"rate_{size}", config.rates, train)
+    rate, results = evaluate_chosen(run, f"rate_{size}", config.rates, train)
     run.log(size, accuracy=results[rate].item())
     published = {f"published_accuracy_{size}": results[COMMON_RATE].item()} if COMMON_RATE in results else {}
     return {f"accuracy_{size}": results[rate].item(), f"rate_{size}": rate} | published
@@ -184,7 +184,7 @@ def widths(config: Widths, run: Run) -> dict[str, Any]:
     for width in config.widths:
 
         def models(rate: float, width: int = width) -> Iterator[nn.Module]:
-            yield trained(rule, width, torch.arange(FITTED), rate=rate, **options)
+            yield train(rule, width, torch.arange(FITTED), rate=rate, **options)
 
         result |= at_rates(config, run, width, models)
     return result | {"accuracy": result[f"accuracy_{config.widths[-1]}"]}
@@ -201,7 +201,7 @@ def few_samples(config: FewSamples, run: Run) -> dict[str, Any]:
             for *of_training, of_images in seeds:
                 chosen = torch.randperm(FITTED, generator=torch.Generator().manual_seed(int(of_images)))[:size]
                 options: dict[str, Any] = {"epochs": epochs, "batch": FEW_BATCH, "seeds": torch.stack(of_training)}
-                yield trained(rule_of(config.rule), config.width, chosen, rate=rate, **options)
+                yield train(rule_of(config.rule), config.width, chosen, rate=rate, **options)
 
         result |= at_rates(config, run, size, models)
     return result

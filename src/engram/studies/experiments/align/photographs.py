@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from engram.lab import Run, setting, settings
 from engram.nn import wide_cnn
 from engram.studies.experiments.align.digits import RULES, fit, rule_of, targets
-from engram.studies.experiments.choosing import judged
+from engram.studies.experiments.choosing import evaluate_chosen
 from engram.studies.experiments.small_images import Images, check_counts, read_images
 
 PART = 500  # images that are normalised as one batch when a network is evaluated
@@ -75,6 +75,6 @@ def trial(config: Photographs, run: Run) -> dict[str, Any]:
         fit(rule_of(config.rule), model, samples, generators, **options, beat=run.beat)  # it may take hours
         return accuracy(model, validated), [accuracy(model, tested)]
 
-    rate, results = judged(run, "learning_rate", config.rates, train)
+    rate, results = evaluate_chosen(run, "learning_rate", config.rates, train)
     run.log(config.epochs, accuracy=results[rate].item())
     return {"accuracy": results[rate].item(), "rate": rate}

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from engram.lab import Experiment, Preset, Run, Study, setting, settings
 from engram.studies.experiments.associative_recall.claims import arms, claims, figure, quantities
-from engram.studies.experiments.associative_recall.networks import Network, looked_up
+from engram.studies.experiments.associative_recall.networks import Network, look_up
 from engram.tasks import AssociativeRecall, Episode, PatternCompletion
 
 Memory = Literal[
@@ -82,7 +82,7 @@ def tasks_of(config: Config) -> dict[str, Any]:
 
 def answers_of(config: Config, net: Network | None, inputs: Float[Tensor, "time batch features"]) -> Tensor:
     """The answers at every step, of a network or of the table."""
-    return looked_up(inputs, config.keys, config.values) if net is None else net(inputs)
+    return look_up(inputs, config.keys, config.values) if net is None else net(inputs)
 
 
 def loss_of(config: Config, answers: Tensor, episode: Episode) -> Float[Tensor, ""]:
@@ -123,13 +123,13 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             schedule.step()
             wrong = (~right(config, answers, episode)).float().mean()
             run.log(step + 1, every=max(1, config.steps // 50), loss=loss, wrong=wrong)
-    result = tested(config, run, net, tasks)
+    result = evaluate(config, run, net, tasks)
     parameters = 0 if net is None else sum(p.numel() for p in (*net.memory.parameters(), *net.back.parameters()))
     return result | {"parameters": float(parameters)}
 
 
 @torch.no_grad()
-def tested(config: Config, run: Run, net: Network | None, tasks: dict[str, Any]) -> dict[str, Any]:
+def evaluate(config: Config, run: Run, net: Network | None, tasks: dict[str, Any]) -> dict[str, Any]:
     """The share of right answers in new episodes of each task, and of each number of pairs as a curve."""
     shares = {}
     for name, task in tasks.items():

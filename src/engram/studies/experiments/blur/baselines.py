@@ -70,7 +70,7 @@ class Descent:
         """The test and validation accuracies after each number of steps."""
         if (kind, setting) not in self._curves:
             generator = torch.Generator().manual_seed(self._seed)
-            self._curves[kind, setting] = descended(kind, setting, self.sizes, self.test, generator)
+            self._curves[kind, setting] = descend(kind, setting, self.sizes, self.test, generator)
         return self._curves[kind, setting]
 
     def best(self, *kinds: str) -> list[float]:
@@ -93,24 +93,24 @@ class Descent:
         """The setting chosen by validation: each scale at the best of the values that are not chosen yet."""
         time_index, name, rates = TIMES.index(time), f"{self.name}{kind}_{time}", self.rates[kind]
 
-        def validated(*grids: Sequence[float]) -> float:
+        def validate(*grids: Sequence[float]) -> float:
             settings = (Setting(*values) for values in itertools.product(*grids))
             return max(self.curves(kind, setting)["validation"][time_index] for setting in settings)
 
         hidden_scale = self.run.choose(
             f"{name}_hidden_scale",
             self.hidden_scales,
-            lambda scale: validated([scale], self.output_scales, rates),
+            lambda scale: validate([scale], self.output_scales, rates),
             bounds=HIDDEN_BOUNDS,
         )
         output_scale = self.run.choose(
-            f"{name}_output_scale", self.output_scales, lambda scale: validated([hidden_scale], [scale], rates)
+            f"{name}_output_scale", self.output_scales, lambda scale: validate([hidden_scale], [scale], rates)
         )
-        rate = self.run.choose(name, rates, lambda rate: validated([hidden_scale], [output_scale], [rate]))
+        rate = self.run.choose(name, rates, lambda rate: validate([hidden_scale], [output_scale], [rate]))
         return Setting(hidden_scale, output_scale, rate)
 
 
-def descended(
+def descend(
     name: str, setting: Setting, sizes: tuple[int, ...], test: Test, generator: torch.Generator
 ) -> dict[str, list[float]]:
     """The accuracy of networks with scaled initial weights, one for each lifetime and task, trained in parallel.

@@ -67,7 +67,7 @@ def trial(config: ImageSearch, run: Run) -> dict[str, Any]:
     """Search for a genome; the results are its accuracies after numbers of steps, by data set and network."""
     small, large, digits = data_sets(config.images)
     hidden = (64,) if config.depth == "one" else (48, 32)
-    start, _ = planar.searched(config.planar, planar.start_of(config.planar, run), run)
+    start, _ = planar.search(config.planar, planar.start_of(config.planar, run), run)
 
     def draw() -> Lives:
         return [task_lives(small, group, hidden, config.steps, run) for group in GROUPS]
@@ -95,7 +95,7 @@ def trial(config: ImageSearch, run: Run) -> dict[str, Any]:
             descent = Descent(sizes, test, run, hidden_scales=HIDDEN_SCALES, maximum=config.rates, name=f"{name}_")
             result |= descent_results(name, descent)
         if name == "digits":
-            result["relabelled_10"] = relabelled(BlurNetwork(sizes), genome, test, run)
+            result["relabelled_10"] = learn_and_relabel(BlurNetwork(sizes), genome, test, run)
     return result
 
 
@@ -115,7 +115,7 @@ def descent_results(name: str, descent: Descent) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def relabelled(network: BlurNetwork, genome: Genome, test: Test, run: Run) -> float:
+def learn_and_relabel(network: BlurNetwork, genome: Genome, test: Test, run: Run) -> float:
     """The accuracy after ten steps of learning and ten more with the labels of all classes shifted by one.
 
     Args:

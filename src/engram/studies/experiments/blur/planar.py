@@ -105,7 +105,7 @@ def descends(config: PlanarSearch, vector: Tensor, run: Run) -> bool:
     return bool(gradient.isfinite().all())
 
 
-def drawn(functions: list[Function2D], shape: tuple[int, ...], run: Run) -> Batches:
+def draw(functions: list[Function2D], shape: tuple[int, ...], run: Run) -> Batches:
     """Batches (*shape, functions, points), where the last entry of ``shape`` is the number of points.
 
     Args:
@@ -120,10 +120,10 @@ def drawn(functions: list[Function2D], shape: tuple[int, ...], run: Run) -> Batc
 def lives_of(config: PlanarSearch, run: Run) -> tuple[BlurNetwork, Batches]:
     """A network and batches for a lifetime on each training function, the last for evaluation."""
     functions = [function_2d(name) for name in TRAINING]
-    return network_of(config), drawn(functions, (config.steps + 1, config.batch), run)
+    return network_of(config), draw(functions, (config.steps + 1, config.batch), run)
 
 
-def searched(config: PlanarSearch, start: Tensor, run: Run) -> tuple[Tensor, list[float]]:
+def search(config: PlanarSearch, start: Tensor, run: Run) -> tuple[Tensor, list[float]]:
     """The genome found by a search on the training functions, and the losses of all restarts.
 
     Args:
@@ -143,7 +143,7 @@ def searched(config: PlanarSearch, start: Tensor, run: Run) -> tuple[Tensor, lis
 def trial(config: PlanarSearch, run: Run) -> dict[str, Any]:
     """Search for a genome; the results are its accuracies after numbers of steps."""
     network, start = network_of(config), start_of(config, run)
-    vector, restarts = searched(config, start, run)
+    vector, restarts = search(config, start, run)
     run.keep(genome=vector)
     train, unseen = ([function_2d(name) for name in names] for names in (TRAINING, UNSEEN))
     result: dict[str, Any] = {"times": list(TIMES), "restarts": restarts}
@@ -151,7 +151,7 @@ def trial(config: PlanarSearch, run: Run) -> dict[str, Any]:
     result["genome"] = genome.to_dict()
     shape = max(TIMES), config.lives, config.test_batch
     fresh, familiar = (
-        Test(drawn(tasks, shape, run), *(drawn(tasks, (1, ASKED), run) for _ in range(2))) for tasks in (unseen, train)
+        Test(draw(tasks, shape, run), *(draw(tasks, (1, ASKED), run) for _ in range(2))) for tasks in (unseen, train)
     )
     result["unseen"], result["trained"] = (curve(network, genome, test, run) for test in (fresh, familiar))
     (result["start"],) = curve(network, Genome.from_vector(start), fresh, run, (10,))
@@ -160,7 +160,7 @@ def trial(config: PlanarSearch, run: Run) -> dict[str, Any]:
     state, answers = lifetime(network, genome, newborn, (x[:10], y[:10])), fresh.asked[1]
     prediction = network.forward(genome, state, fresh.asked[0])
     result["balanced_10"] = balanced(prediction, answers.expand(config.lives, -1, -1, -1))
-    before, after = mean_losses([start, vector], lambda: [(network, drawn(unseen, (11, config.test_batch), run))], run)
+    before, after = mean_losses([start, vector], lambda: [(network, draw(unseen, (11, config.test_batch), run))], run)
     result["gain"] = before - after
     if config.baselines:
         result |= descent_results(config, run, fresh)

@@ -40,7 +40,7 @@ from engram.studies.experiments.continual_learners.learners import (
     RATE,
     Net,
     Stage,
-    learned_in_order,
+    learn_in_order,
     learners,
     method_of,
     new_net,
@@ -161,7 +161,7 @@ def few_of_some(data: tuple[Tensor, Tensor], rare: Tensor, generator: torch.Gene
     return images[is_selected], labels[is_selected]
 
 
-def reported(config: Config, tasks: list[ClassificationTask], stages: list[Stage]) -> RepresentationReport:
+def report_forgetting(config: Config, tasks: list[ClassificationTask], stages: list[Stage]) -> RepresentationReport:
     """The measured forgetting of a network that learned tasks one after another.
 
     Args:
@@ -198,7 +198,7 @@ class Outputs(nn.Module):
         return self.head(features)[:, self.classes]  # type: ignore[no-any-return]
 
 
-def measured(report: RepresentationReport) -> dict[str, float]:
+def measure(report: RepresentationReport) -> dict[str, float]:
     """Means over old tasks, and the accuracy on the last task."""
     probed, old = report.probed(), slice(0, -1)
     columns = {
@@ -222,7 +222,7 @@ def new_episode(config: Config, generator: torch.Generator) -> tuple[Net, Mimicr
     shape = SHAPES.get(config.benchmark, (8, 8))
     net = new_net("finetune", config.units, config.features, generator, shape)
     options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
-    learned_in_order(net, [first], ContinualMethod(net), **options)
+    learn_in_order(net, [first], ContinualMethod(net), **options)
     importance = fisher_diagonal(net, [tuple(first.train)], fisher="sample", classes=first.classes, generator=generator)
     start = {name: parameter.detach() for name, parameter in net.body.named_parameters()}
     memory = {name: TaskMemory(weight, importance[f"body.{name}"]) for name, weight in start.items()}
@@ -241,7 +241,7 @@ def _from_zero(task: ClassificationTask) -> Tensor:
     return torch.searchsorted(torch.tensor(task.classes), task.train.labels)
 
 
-def learned_rules(config: Config, run: Run) -> dict[float, UpdateRule]:
+def train_rules(config: Config, run: Run) -> dict[float, UpdateRule]:
     """Update rules trained to mimic teachers of two tasks, by their number of meta-training steps (from 0 on)."""
     episodes = [new_episode(config, run.generator) for _ in range(config.bodies)]
     body = episodes[0][0].body
@@ -262,7 +262,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train a learner on task after task, at the strength that does best on other sequences, and measure forgetting."""
     seed = 1000 * int(torch.randint(10**6, (), generator=run.generator))
 
-    def taught(
+    def teach(
         number: int, strength: float, rule: UpdateRule | None, *, held_out: bool
     ) -> tuple[list[ClassificationTask], list[Stage], ContinualMethod]:
         generator = torch.Generator().manual_seed(seed + number)  # the same tasks and initial weights for all learners
@@ -270,27 +270,27 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         net = new_net(config.learner, config.units, config.features, generator, shape)
         options: dict[str, Any] = {"steps": config.steps, "batch_size": config.batch_size, "generator": generator}
         method = method_of(config.learner, net, strength, rule, generator)
-        return tasks, learned_in_order(net, tasks, method, **options), method
+        return tasks, learn_in_order(net, tasks, method, **options), method
 
     def score(strength: float = 0.0, rule: UpdateRule | None = None) -> float:
-        others = (taught(999 - number, strength, rule, held_out=False) for number in range(config.chosen_by))
+        others = (teach(999 - number, strength, rule, held_out=False) for number in range(config.chosen_by))
         return float(np.mean([accuracy(tasks, stages) for tasks, stages, _ in others]))
 
     strength, rule = 0.0, None
     if strengths := strengths_of(config.learner):
         strength = run.choose("strength", strengths, score)
     if config.learner == "learned":
-        rules = learned_rules(config, run)
+        rules = train_rules(config, run)
         bounds = 0.0, float(config.meta_updates)
         rule = rules[run.choose("updates", list(rules), lambda number: score(rule=rules[number]), bounds=bounds)]
         run.keep(rule=rule)
     for step in run.steps(config.sequences):
-        tasks, stages, method = taught(step, strength, rule, held_out=True)
-        report = reported(config, tasks, stages)
+        tasks, stages, method = teach(step, strength, rule, held_out=True)
+        report = report_forgetting(config, tasks, stages)
         for stage in range(1, config.tasks + 1):
             accuracies = {"outputs": report.output[stage, :stage], "probes": report.probed()[stage, :stage]}
             run.log(config.tasks * step + stage, **{name: float(values.mean()) for name, values in accuracies.items()})
-        of_sequence = {**measured(report), "kib": stored_bytes(method) / 1024}
+        of_sequence = {**measure(report), "kib": stored_bytes(method) / 1024}
         run.log(step + 1, **{f"of_{name}": value for name, value in of_sequence.items()})
     names = sorted(set(run.metrics()["metric"]) - {"distance", "outputs", "probes"})
     return {name.removeprefix("of_"): run.ends(name, parts=1)[0] for name in names} | {"strength": strength}

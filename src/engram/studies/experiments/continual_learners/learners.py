@@ -169,7 +169,7 @@ def stored_bytes(method: ContinualMethod) -> int:
     return sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(state) if isinstance(leaf, Tensor))
 
 
-def learned_in_order(
+def learn_in_order(
     net: Net,
     tasks: list[ClassificationTask],
     method: ContinualMethod,

@@ -122,7 +122,7 @@ experiment = Experiment(
     studies={
         "pendulum": Study(pendulum.trial, pendulum_arms, gpu=True),
         "transfer": Study(point.transfer, transfer_arms, gpu=True),
-        "observed": Study(point.observed, observed_arms, gpu=True),
+        "observed": Study(point.learn_from_log, observed_arms, gpu=True),
     },
     presets=presets,
     claims=claims,

@@ -86,7 +86,7 @@ def transfer(config: Transfer, run: Run) -> dict[str, Any]:
     return result | ({"return": float(judged_return[0])} if config.target_episodes else {})
 
 
-def observed(config: Observed, run: Run) -> dict[str, Any]:
+def learn_from_log(config: Observed, run: Run) -> dict[str, Any]:
     """Learn from a log of states, then act and learn the inverse model round by round."""
     log = ReplayBuffer(config.walks * EPISODE, SPACES[0], device=run.device)
     agent = build(config, *SPACES, run)

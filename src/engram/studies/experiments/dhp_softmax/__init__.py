@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 
 from engram.analysis import AccuracyMatrix
 from engram.lab import Experiment, Preset, Quantity, Results, Study, claims_from, maximum, metric
-from engram.studies.experiments.dhp_softmax.training import Penalty, exactness, loaded, memory, trial
+from engram.studies.experiments.dhp_softmax.training import Penalty, exactness, load_images, memory, trial
 
 CANDIDATES: dict[Penalty, tuple[float, ...]] = {  # on split digits, for each head
     "online-ewc": (10.0, 100.0, 1000.0, 10_000.0),
@@ -240,7 +240,7 @@ experiment = Experiment(
     quantities=quantities,
     figure=figure,
     headline="accuracy",
-    check_requirements=lambda config: loaded(config.images),
+    check_requirements=lambda config: load_images(config.images),
     answer="""A plastic softmax layer does better than a usual one, on split digits {plastic-head-gains}, on permuted
     ones {plastic-head-gains-permuted}, with imbalanced classes {plastic-head-gains-imbalanced}, and beside online EWC
     {plastic-head-gains-beside-online-ewc} {plastic-head-gains-beside-online-ewc-permuted}, SI

@@ -99,7 +99,7 @@ class Classifier(nn.Module):
 
 
 @cache
-def loaded(source: str) -> tuple[Tensor, Tensor]:
+def load_images(source: str) -> tuple[Tensor, Tensor]:
     """All images as rows, scaled to 0 to 1, and their labels."""
     if source == "digits":
         pixels, labels = load_digits(return_X_y=True)
@@ -134,7 +134,7 @@ def sequence(config: Training, generator: torch.Generator, *, validating: bool =
         generator: Source of the split and of the permutations.
         validating: Whether to test on training images.
     """
-    images, labels = loaded(config.images)
+    images, labels = load_images(config.images)
     order = torch.randperm(len(images), generator=generator)
     cut = trained_on(config, len(order))
     index_sets = order[:cut], order[cut:][: config.test_images]

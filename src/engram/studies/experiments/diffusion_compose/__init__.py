@@ -98,7 +98,7 @@ presets = {
 }
 
 
-def learned_from(config: Config, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def training_data(config: Config, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """The training images and labels."""
     low, high = LOW * config.size / 16, HIGH * config.size / 16
     holdout: Any = {"square": ("square", low, high), "band-x": ("band", 0, low, high), "band-y": ("band", 1, low, high)}
@@ -184,7 +184,7 @@ def average(averaged: Any, current: Any, count: Any, decay: float) -> None:
 
 def trial(config: Config, run: Run) -> dict[str, Any]:
     """Train a network and score its samples during training."""
-    images, labels = (part.to(run.device) for part in learned_from(config, run.rng))
+    images, labels = (part.to(run.device) for part in training_data(config, run.rng))
     diffusion = GaussianDiffusion(config.noise_steps)
     net = CondUNet(config.size, tuple(config.width * factor for factor in (1, 2, 4)), generator=run.generator)
     net.to(run.device)
@@ -236,7 +236,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     return summary(config, rows) | {
         "copied": copied(config, images, labels, asked_labels),
         **({"seen": score(config, sample(ema.module, seen).images, seen).accuracy} if len(seen) else {}),
-        **(represented(config, sample, ema.module, asked_labels) | shown(frames, sheets) if watched else {}),
+        **(measure_representation(config, sample, ema.module, asked_labels) | shown(frames, sheets) if watched else {}),
     }
 
 
@@ -306,7 +306,7 @@ def sheet(hidden: Float[np.ndarray, "n features"], places: Float[np.ndarray, "n 
     return np.asarray(turned / max(math.sqrt((turned**2).sum(1).mean()), 1e-12))
 
 
-def represented(config: Config, sample: Any, net: Any, labels: Tensor) -> dict[str, Any]:
+def measure_representation(config: Config, sample: Any, net: Any, labels: Tensor) -> dict[str, Any]:
     """The dimension and factorization of the representation of a trained network.
 
     Args:

@@ -48,9 +48,9 @@ def noise_trial(config: Noise, run: Run) -> dict[str, Any]:
         for t in range(config.steps - 1):
             x[:, t + 1] = x[:, t] @ A.T + u[:, t] * b + process * run.rng.normal(size=(config.trials, 2))
         y = x[..., :1] + observation * run.rng.normal(size=u.shape)
-        regressed = (fitted(y, u, p, 2, "whitened", method="regression").state for p in GRID)
+        regressed = (fit(y, u, p, 2, "whitened", method="regression").state for p in GRID)
         errors[step] = (
-            _missed(fitted(y, u, config.n_delays, 2, "whitened").state),
+            _missed(fit(y, u, config.n_delays, 2, "whitened").state),
             min(map(_missed, regressed)),
             min(_missed(autonomous(y, p, 2)) for p in GRID),
         )
@@ -166,7 +166,7 @@ def surrogates_trial(config: Driven, run: Run) -> dict[str, Any]:
 def stable_rank(outputs: Sequence[Recording], inputs: Sequence[Inputs], config: Driven) -> int:
     """The largest rank, up to that of the settings, at which all recordings have a stable fit; at least 1."""
     for rank in range(config.rank, 1, -1):
-        systems = (fitted(y, u, config.n_delays, rank, "whitened") for y, u in zip(outputs, inputs, strict=True))
+        systems = (fit(y, u, config.n_delays, rank, "whitened") for y, u in zip(outputs, inputs, strict=True))
         if all(np.abs(np.linalg.eigvals(system.state)).max() < 1 for system in systems):
             return rank
     return 1
@@ -177,7 +177,7 @@ def distances(
 ) -> Float[np.ndarray, "kinds systems systems"] | None:
     """The angles of each kind between the fits of recordings; None if one of them has no input-normal coordinates."""
     try:
-        systems = [fitted(y, u, n_delays, rank, **options) for y, u in recordings]
+        systems = [fit(y, u, n_delays, rank, **options) for y, u in recordings]
     except ValueError:
         return None
     found = np.zeros((len(KINDS), len(systems), len(systems)))
@@ -209,7 +209,7 @@ def smoothed(u: Inputs, share: float) -> Inputs:
     return result
 
 
-def fitted(
+def fit(
     y: Any, u: Any, n_delays: int, rank: int, coordinates: Any = "input-normal", *, method: Any = "n4sid"
 ) -> DrivenOperators:
     """A fit without warnings of weak inputs and of instability, since such fits are what is compared here."""

@@ -137,7 +137,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
             run.log(generation + 1, rung=[rung.knows for rung in rungs].index(information))
         run.note(f"loss {loss.min():.3f} (best) {loss.median():.3f} (median), knows: {information}")
     run.keep(net=net)
-    return tested(net, config, run, newborn, genome_of(net))
+    return evaluate(net, config, run, newborn, genome_of(net))
 
 
 def genome_of(net: NodePerturbationRNN) -> Genome:
@@ -183,7 +183,7 @@ def on_training(net: NodePerturbationRNN, config: Config, run: Run, genome: Geno
     return {"accuracy": late, "early_accuracy": early, "loss": loss, "gain": late - early}
 
 
-def tested(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, evolved: Genome) -> dict[str, Any]:
+def evaluate(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, evolved: Genome) -> dict[str, Any]:
     """The results of all tests of an evolved genome.
 
     Args:
@@ -202,7 +202,7 @@ def tested(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, 
             result[f"{name}_accuracy"] = on_training(altered, config, run, genome, **options)["accuracy"]
             result[f"{name}_withheld_accuracy"] = on_withheld(altered, config, run, genome, **options)
     if config.decoded_lives:
-        result |= decoded(net, config, run, newborn, evolved)
+        result |= decode(net, config, run, newborn, evolved)
     return result
 
 
@@ -238,7 +238,7 @@ def controls(
     }
 
 
-def decoded(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, evolved: Genome) -> dict[str, Any]:
+def decode(net: NodePerturbationRNN, config: Config, run: Run, newborn: Genome, evolved: Genome) -> dict[str, Any]:
     """The decoding accuracy of target and stimuli across time, before and after evolution and lifetime.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from engram.lab import Run, setting, settings
-from engram.memory import ExpanderMemory, corrupted, random_regular
+from engram.memory import ExpanderMemory, corrupt, random_regular
 from engram.memory.expander.recovery import random_states
 from engram.studies.experiments.expander_memory.recovery import Network, Z, rate
 
@@ -34,7 +34,7 @@ def failing(config: Faults, run: Run) -> dict[str, Any]:
     x = random_states(memory, config.words, run.generator)
     for step in run.steps(rates.size, rates=rates):
         row, column = divmod(step, len(SHARES))
-        noisy = corrupted(x, SHARES[column], generator=run.generator)
+        noisy = corrupt(x, SHARES[column], generator=run.generator)
         recalled = memory.recall(noisy, config.sweeps, generator=run.generator, faults=FAULTS[row])
         rates[row, column] = rate(recalled.x, x)
         run.log(step + 1, recovery=rates[row, column])
@@ -43,7 +43,7 @@ def failing(config: Faults, run: Run) -> dict[str, Any]:
         for (row, q), (column, share) in itertools.product(enumerate(FAULTS), enumerate(SHARES))
     }
     # Votes and single flips should have the same stable states, tested from distant starts, which mostly end in errors.
-    far = corrupted(x, 0.1, generator=run.generator)
+    far = corrupt(x, 0.1, generator=run.generator)
     ends = memory.recall(far, order="random", generator=run.generator).x
     votes = memory.recall(ends, 10, "wta", run.generator).x
     late = memory.recall(far, config.sweeps, "wta", run.generator)
@@ -71,7 +71,7 @@ def learning(config: Learning, run: Run) -> dict[str, Any]:
         run.log(sum(sizes[: step + 1]), known=is_stable.double().mean(), coverage=memory.coverage().double().mean())
     run.keep(memory=memory)
     fresh = random_states(code, config.words, run.generator)
-    noisy = corrupted(fresh, 0.04, generator=run.generator)
+    noisy = corrupt(fresh, 0.04, generator=run.generator)
     seed = int(torch.randint(2**62, (), generator=run.generator))
     learned_recovery, built = (
         rate(decoder.recall(noisy, generator=torch.Generator().manual_seed(seed)).x, fresh)

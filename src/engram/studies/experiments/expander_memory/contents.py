@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from engram.lab import Run, setting, settings
-from engram.memory import ExpanderMemory, HebbHopfield, Scaffold, corrupted
+from engram.memory import ExpanderMemory, HebbHopfield, Scaffold, corrupt
 from engram.studies.experiments.expander_memory.recovery import Network
 
 LOADS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)  # items per node of the scaffold
@@ -34,7 +34,7 @@ def trial(config: Contents, run: Run) -> dict[str, Any]:
         shape = max(1, round(LOADS[step] * config.nodes)), features
         contents = 1.0 - 2 * torch.randint(0, 2, shape, generator=run.generator)
         x = contents[torch.randint(len(contents), (config.words,), generator=run.generator)]
-        noisy = corrupted(x, 0.04, generator=run.generator)
+        noisy = corrupt(x, 0.04, generator=run.generator)
         if config.memory == "scaffold":
             scaffold = Scaffold(scaffolding, features, generator=run.generator)
             scaffold.store(contents)

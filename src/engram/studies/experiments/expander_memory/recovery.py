@@ -14,7 +14,7 @@ from engram.memory import (
     BipartiteGraph,
     ExpanderMemory,
     belief_propagation,
-    corrupted,
+    corrupt,
     hamming74_blocks,
     local_graph,
     random_regular,
@@ -123,8 +123,8 @@ def trial(config: Recovery, run: Run) -> dict[str, Any]:
         memory = ExpanderMemory(build_graph(config, sizes[row], np.random.default_rng(graph_seeds[row])))
         states[row], total[row] = memory.message_size, sizes[row] + memory.n_hidden
         x = random_states(memory, config.words, run.generator)
-        noisy = corrupted(x, shares[column], generator=run.generator)
-        rates[row, column] = rate(decoded(config, memory, noisy, shares[column], run.generator), x)
+        noisy = corrupt(x, shares[column], generator=run.generator)
+        rates[row, column] = rate(decode(config, memory, noisy, shares[column], run.generator), x)
         if column == reference:
             run.log(sizes[row], recovery=rates[row, column])
     result: dict[str, Any] = {"recovery": float(rates[-1, reference])}
@@ -155,7 +155,7 @@ def build_graph(config: Recovery, nodes: int, rng: np.random.Generator) -> Bipar
     return random_regular(nodes, config.z, config.r, seed=rng)
 
 
-def decoded(
+def decode(
     config: Recovery, memory: ExpanderMemory, noisy: Tensor, fraction: float, generator: torch.Generator
 ) -> Tensor:
     """The states that a decoder recovers from noisy ones.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engram.lab import Run, setting, settings
-from engram.memory import AttentionMemory, DenseHopfield, ExpanderMemory, HebbHopfield, corrupted
+from engram.memory import AttentionMemory, DenseHopfield, ExpanderMemory, HebbHopfield, corrupt
 from engram.memory.expander.recovery import random_states
 from engram.studies.experiments.expander_memory.recovery import Network, rate
 
@@ -38,7 +38,7 @@ def trial(config: Stored, run: Run) -> dict[str, Any]:
         recall, weights[step] = associative(config, code, patterns, run.generator)
         for row, source in enumerate((patterns, random_states(code, config.words, run.generator))):
             x = source[torch.randint(len(source), (config.words,), generator=run.generator)]
-            rates[row, step] = rate(recall(corrupted(x, 0.04, generator=run.generator)), x)
+            rates[row, step] = rate(recall(corrupt(x, 0.04, generator=run.generator)), x)
         run.log(counts[step], recovery=rates[0, step], recovery_of_others=rates[1, step], weights=weights[step])
     return {
         "recovery": float(rates[0, -1]),
@@ -84,7 +84,7 @@ def classic(config: Network, run: Run) -> dict[str, Any]:
         memory = HebbHopfield(config.nodes)
         memory.store(patterns)
         x = patterns[torch.randint(len(patterns), (config.words,), generator=run.generator)]
-        noisy = corrupted(x, 0.04, generator=run.generator)
+        noisy = corrupt(x, 0.04, generator=run.generator)
         rates[step] = rate(memory.recall(noisy, generator=run.generator).x, x)
         run.log(len(patterns), recovery=rates[step])
     return {

@@ -13,7 +13,7 @@ from torch import Tensor
 from engram.agents import RND
 from engram.continual import QuadraticPenalty
 from engram.lab import Run, setting, settings
-from engram.studies.experiments.choosing import judged
+from engram.studies.experiments.choosing import evaluate_chosen
 from engram.tasks import TextureRoomsVectorEnv
 
 STRENGTHS = (1.0, 10.0, 100.0)  # candidate strengths of EWC's penalty
@@ -80,7 +80,7 @@ def trial(config: Forgetting, run: Run) -> dict[str, Any]:
             tour(config, views, [learner], range(total), stages, generator=run.generator, penalty=penalty)
             return -float(stages[-1].mean()), stages.ravel().copy()  # the test measure chooses, which favours EWC
 
-        strength, stages_by_strength = judged(run, "strength", STRENGTHS, train)
+        strength, stages_by_strength = evaluate_chosen(run, "strength", STRENGTHS, train)
         stages[:] = stages_by_strength[strength].reshape(stages.shape)
     else:
         state = {f"learner_{number}": learner for number, learner in enumerate(learners)}

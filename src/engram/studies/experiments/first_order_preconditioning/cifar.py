@@ -86,7 +86,7 @@ def trial(config: Cifar, run: Run) -> dict[str, Any]:
             for number in range(config.steps):
                 run.beat(f"candidate: {number / config.steps:.0%}")
                 training.step(number)
-            trained.results[key] = [training.judged(*validated)[1], *training.judged(*unseen)]
+            trained.results[key] = [training.evaluate(*validated)[1], *training.evaluate(*unseen)]
         results: list[float] = trained.results[key]
         return results
 

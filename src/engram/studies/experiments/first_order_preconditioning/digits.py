@@ -51,7 +51,7 @@ def trial(config: Digits, run: Run) -> dict[str, Any]:
         training = Training(build(run.generator), config, lr, (images[VALIDATED:], classes[VALIDATED:]), run)
         for number in range(config.steps):
             training.step(number)
-        return -training.judged(images[:VALIDATED], classes[:VALIDATED])[0]
+        return -training.evaluate(images[:VALIDATED], classes[:VALIDATED])[0]
 
     lr = run.choose("learning_rate", config.rates, score) if len(config.rates) > 1 else config.rates[0]
     training = Training(build(run.generator), config, lr, (images, classes), run)
@@ -59,7 +59,7 @@ def trial(config: Digits, run: Run) -> dict[str, Any]:
     for step in run.steps(config.steps, net=net, optimizer=optimizer):
         run.log(step + 1, every=min(LAST, config.steps), loss=training.step(step))
     run.keep(net=net)
-    unseen_loss, accuracy = training.judged(*unseen)
+    unseen_loss, accuracy = training.evaluate(*unseen)
     last = finite(run.ends("loss", config.steps)[1])
     result: dict[str, Any] = {"loss": last, "unseen_loss": unseen_loss, "accuracy": accuracy}
     if config.rho:

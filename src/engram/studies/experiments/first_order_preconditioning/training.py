@@ -84,7 +84,7 @@ class Training:
         return loss
 
     @torch.no_grad()
-    def judged(self, images: Tensor, classes: Tensor) -> tuple[float, float]:
+    def evaluate(self, images: Tensor, classes: Tensor) -> tuple[float, float]:
         """The loss and accuracy on other images; a loss that is not finite is replaced by that of guessing."""
         logits = torch.cat([self.net(part) for part in torch.split(images, PART)])
         loss = float(cross_entropy(logits, classes))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from engram import checks, registry
 from engram.lab import Run, setting, settings
 from engram.rules import Backprop
-from engram.studies.experiments.choosing import judged
+from engram.studies.experiments.choosing import evaluate_chosen
 from engram.studies.experiments.learning_rules.networks import FITTED, TRAINED, Samples, digits
 from engram.studies.experiments.learning_rules.training import RATES, Training, batches, learn, score
 
@@ -40,7 +40,7 @@ def trial(config: Features, run: Run) -> dict[str, Any]:
         weight_generator, image_generator, _ = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
         weight = torch.randn(FEATURES, data.x.shape[1], generator=weight_generator) / 8
         if config.rule != RANDOM:
-            weight = trained_weight(config, weight, data.x[:FITTED], feature_rate, image_generator)
+            weight = train_weight(config, weight, data.x[:FITTED], feature_rate, image_generator)
         samples = Samples(features(config, weight, data.x), data.y)
         readout, generators = nn.Linear(FEATURES, 10), [torch.Generator().manual_seed(int(seed)) for seed in seeds[1:]]
         for parameter in readout.parameters():
@@ -54,13 +54,13 @@ def trial(config: Features, run: Run) -> dict[str, Any]:
         return max(train(feature_rate, readout_rate)[0] for readout_rate in config.rates)
 
     feature_rate = run.choose("feature_rate", config.rates, at_best) if config.rule != RANDOM else 0.0
-    readout_rate, results = judged(run, "readout_rate", config.rates, lambda rate: train(feature_rate, rate))
+    readout_rate, results = evaluate_chosen(run, "readout_rate", config.rates, lambda rate: train(feature_rate, rate))
     accuracy = results[readout_rate].item()
     run.log(1, accuracy=accuracy)
     return {"accuracy": accuracy}
 
 
-def trained_weight(config: Features, weight: Tensor, x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+def train_weight(config: Features, weight: Tensor, x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
     """The weights of linear units after training by a synaptic rule.
 
     Args:

@@ -43,7 +43,7 @@ class Samples(NamedTuple):
 def samples_for(network: Network) -> Samples:
     """The data for a network."""
     if network == "student":
-        return taught()
+        return make_student_data()
     if network == "adding":
         return sums()
     images = digits(network == "recurrent")
@@ -60,7 +60,7 @@ def digits(in_time: bool) -> Samples:
 
 
 @cache
-def taught() -> Samples:
+def make_student_data() -> Samples:
     """Normal inputs, and the outputs of a fixed tanh network, normalised to mean 0 and variance 1."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1797, INPUTS, generator=generator)

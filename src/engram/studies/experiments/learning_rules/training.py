@@ -18,7 +18,7 @@ from engram import registry
 from engram.analysis import extra_memory, forward_equivalents, gradient_cosine
 from engram.lab import Run, setting, settings
 from engram.rules import Backprop, LearningRule, apply_rule, train_step
-from engram.studies.experiments.choosing import judged
+from engram.studies.experiments.choosing import evaluate_chosen
 from engram.studies.experiments.learning_dynamics import operator_of, path_of
 from engram.studies.experiments.learning_rules.networks import (
     FITTED,
@@ -100,12 +100,12 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
 
         state, seconds = learn(config, rule, model, fitted, rate, generators, log)
         costs = *costs_of(rule, model, batch, state), *gap_and_residual(rule, model, batch, state)
-        radius = certified(model, tested) if config.network == "rectified" else 0.0
+        radius = certify(model, tested) if config.network == "rectified" else 0.0
         operator = dynamics_of(activity) if is_traced else []
         return score(rule, model, validated), [seconds, *costs, radius, *operator, *curves.ravel()]
 
     sizes = len(COSTS), RANK**2 * is_traced, math.prod(shape)
-    rate, results = judged(run, "learning_rate", config.rates, train)
+    rate, results = evaluate_chosen(run, "learning_rate", config.rates, train)
     costs, operator, flat = np.split(results[rate], np.cumsum(sizes)[:2])
     curves = flat.reshape(shape)
     for epoch, row in enumerate(curves):
@@ -248,7 +248,7 @@ def costs_of(
     return extra_memory(update, forward, tensors) / 1024, forward_equivalents(update, forward)
 
 
-def certified(model: nn.Module, data: Samples) -> float:
+def certify(model: nn.Module, data: Samples) -> float:
     """The median of the certified radius, in max |x - x0|, over test images; it is 0 for a misclassified image."""
     x, y = data.of(slice(CERTIFIED))
     return float(np.median(certified_radius(as_affine_relu(model.eval()), x.double().numpy(), y.numpy())))

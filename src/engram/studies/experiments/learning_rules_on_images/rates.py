@@ -49,7 +49,7 @@ class Choice(TypedDict):
 
 
 @cache
-def stored() -> dict[str, dict[str, Choice]]:
+def read_choices() -> dict[str, dict[str, Choice]]:
     """The choices, by network and rule."""
     choices: dict[str, dict[str, Choice]] = json.loads(TABLE.read_text(encoding="utf-8")) if TABLE.is_file() else {}
     return choices
@@ -57,7 +57,7 @@ def stored() -> dict[str, dict[str, Choice]]:
 
 def rate_of(rule: str, network: Network) -> float:
     """The learning rate of a rule on a network."""
-    return stored()[network][rule]["chosen"]
+    return read_choices()[network][rule]["chosen"]
 
 
 def choose(rule: str, network: Network) -> Choice:
@@ -82,8 +82,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=1, help="number of rules at once")
     todo = [(rule, network) for network, rules in RULES.items() for rule in rules]
-    todo = [(rule, network) for rule, network in todo if rule not in stored().get(network, {})]
-    choices: dict[str, dict[str, Choice]] = {network: dict(stored().get(network, {})) for network in RULES}
+    todo = [(rule, network) for rule, network in todo if rule not in read_choices().get(network, {})]
+    choices: dict[str, dict[str, Choice]] = {network: dict(read_choices().get(network, {})) for network in RULES}
     jobs = parser.parse_args().jobs
     done = Parallel(n_jobs=jobs, return_as="generator")(delayed(choose)(*pair) for pair in todo)
     for (rule, network), choice in zip(todo, done, strict=True):

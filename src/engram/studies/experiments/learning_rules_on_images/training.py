@@ -211,7 +211,7 @@ def alignment(rule: LearningRule[Any], model: nn.Module, probe: tuple[Tensor, Te
     return measured
 
 
-def evaluated(config: Training, rule: LearningRule[Any], model: nn.Module, carried: Carried) -> dict[str, float]:
+def evaluate(config: Training, rule: LearningRule[Any], model: nn.Module, carried: Carried) -> dict[str, float]:
     """The results of a trained network."""
     data = samples(config.images, "train")
     batch = data.batch(np.arange(BATCH))
@@ -256,7 +256,7 @@ def trial(config: Training, run: Run) -> dict[str, Any]:
     if config.rates:
         rate = run.choose("learning_rate", config.rates, lambda rate: score(replace(config, rates=(), rate=rate)))
         config = replace(config, rates=(), rate=rate)
-    return evaluated(config, *learn(config, run))
+    return evaluate(config, *learn(config, run))
 
 
 def features(config: Training, run: Run) -> dict[str, Any]:

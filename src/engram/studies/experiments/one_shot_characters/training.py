@@ -64,7 +64,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     elif config.network == "discriminants":
         classify = discriminating(config, training, validation, run)
     else:
-        learner = trained(config, training, validation, run)
+        learner = train(config, training, validation, run)
         classify, device, result = learner.net, run.device, {"loss": run.ends("loss")[1]}
         if config.network in ("connection", "homogeneous"):
             result["eta"] = float(learner.net.state_dict()["head.rule.eta"])
@@ -74,7 +74,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     }
 
 
-def trained(config: Config, training_task: OneShotCharacters, validation_task: OneShotCharacters, run: Run) -> Learner:
+def train(config: Config, training_task: OneShotCharacters, validation_task: OneShotCharacters, run: Run) -> Learner:
     """Train a network at the best of several learning rates, each tried for fewer steps.
 
     Args:

@@ -152,11 +152,11 @@ def draw_start(scenery: Scenery, role: Role, tasks: int, seed: int) -> Start:
     """
     generator = torch.Generator().manual_seed(seed)
     drawn_tasks = draw_tasks(scenery.pools[role], scenery.ways, tasks, generator)
-    return Start(drawn_tasks, *_trained_on_first(scenery, role, tasks, seed), seed)
+    return Start(drawn_tasks, *_train_on_first(scenery, role, tasks, seed), seed)
 
 
 @lru_cache(maxsize=1024)  # half a megabyte each, shared by arms in one process
-def _trained_on_first(
+def _train_on_first(
     scenery: Scenery, role: Role, tasks: int, seed: int
 ) -> tuple[nn.Module, Student, list[nn.Linear], dict[str, Tensor]]:
     """The untrained body, the student after the first task, heads for the others, and the first task's importance."""
@@ -220,7 +220,7 @@ def stages(config: Config, start: Start, setting: Setting, rule: UpdateRule | No
     return students
 
 
-def measured(config: Config, start: Start, students: list[Student], teacher: nn.Module | None) -> dict[str, float]:
+def measure(config: Config, start: Start, students: list[Student], teacher: nn.Module | None) -> dict[str, float]:
     """The measurements on a start with two tasks; NaN if a measure is not defined.
 
     Args:
@@ -300,7 +300,7 @@ def balance(config: Config, starts: Iterable[Start], setting: Setting) -> float:
     return float(np.mean(shares))
 
 
-def chosen(config: Config, run: Run, validation: list[Start]) -> Setting:
+def choose(config: Config, run: Run, validation: list[Start]) -> Setting:
     """The best strength at the default rate, and the best rate at this strength.
 
     Args:
@@ -354,7 +354,7 @@ def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> Updat
     for step in run.steps(config.meta_updates, trainer=trainer, rule=best, nearest=best_loss):
         run.log(step + 1, every=max(1, config.meta_updates // 50), distance=trainer.step())
         if (step + 1) % judging_interval == 0:
-            loss = judged(config, scenery, rule, seed + 1000)
+            loss = validate(config, scenery, rule, seed + 1000)
             run.log(step + 1, validation=loss)
             if loss < best_loss[0]:
                 best_loss[0] = loss
@@ -362,7 +362,7 @@ def meta_trained(config: Config, run: Run, scenery: Scenery, seed: int) -> Updat
     return best
 
 
-def judged(config: Config, scenery: Scenery, rule: UpdateRule, seed: int) -> float:
+def validate(config: Config, scenery: Scenery, rule: UpdateRule, seed: int) -> float:
     """The mean distance between students and their teachers at the end of validation pairs.
 
     Args:
@@ -423,11 +423,11 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     rule = meta_trained(config, run, scenery, seed) if is_learned else None
     if rule is not None:
         run.keep(rule=rule)
-    setting = chosen(config, run, validation)
+    setting = choose(config, run, validation)
     for step in run.steps(config.pairs):
         start = draw_start(scenery, "test", 2, seed + step)
         teacher = teacher_of(scenery, "test", seed + step) if config.teachers else None
-        row = measured(config, start, stages(config, start, setting, rule), teacher)
+        row = measure(config, start, stages(config, start, setting, rule), teacher)
         run.log(step + 1, **{name: value for name, value in row.items() if math.isfinite(value)})
     for step in run.steps(config.sequences):
         start = draw_start(scenery, "test", LONG, seed + LONGER_FROM + step)

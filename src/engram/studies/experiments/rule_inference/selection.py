@@ -64,7 +64,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
     found = Trained()
     for _ in run.steps(1, found=found):
         rules = OF_CHOICES if config.data == "choices" else OF_ACTIVITY
-        of_rules = [selected(recorded(config, rule, run.rng), rule) for rule in rules[: config.rules]]
+        of_rules = [select(simulate(config, rule, run.rng), rule) for rule in rules[: config.rules]]
         found.results = {
             "worse": max(each["worse"] for each in of_rules),
             **{name: float(np.mean([each[name] for each in of_rules])) for name in of_rules[0] if name != "worse"},
@@ -81,7 +81,7 @@ class Recorded(NamedTuple):
     options: dict[str, Any]
 
 
-def recorded(config: Config, rule: dict[str, float], rng: np.random.Generator) -> Recorded:
+def simulate(config: Config, rule: dict[str, float], rng: np.random.Generator) -> Recorded:
     """What a rule made of random inputs.
 
     Args:
@@ -109,7 +109,7 @@ def recorded(config: Config, rule: dict[str, float], rng: np.random.Generator) -
     return Recorded(x, {"activity": activity}, options | {"order": 2})
 
 
-def selected(data: Recorded, rule: dict[str, float]) -> dict[str, float]:
+def select(data: Recorded, rule: dict[str, float]) -> dict[str, float]:
     """What selection finds, against the rule.
 
     Args:

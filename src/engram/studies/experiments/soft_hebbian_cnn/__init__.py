@@ -29,11 +29,11 @@ from engram.studies.experiments.soft_hebbian_cnn.networks import (
     LAYERS,
     Config,
     in_layout,
-    learned,
+    train_layers,
     new_layers,
     state_of,
 )
-from engram.studies.experiments.soft_hebbian_cnn.readouts import features, ridge, with_dropout
+from engram.studies.experiments.soft_hebbian_cnn.readouts import features, ridge, train_with_dropout
 
 WATCHED = 200  # images on which the competition of filters is watched
 
@@ -101,7 +101,7 @@ def trial(config: Config, run: Run) -> dict[str, Any]:
         result |= {f"accuracy_{number}": readout.accuracy, f"penalty_{number}": readout.penalty}
     run.log(config.train_images // config.batch_size + 1, accuracy=result[f"accuracy_{LAYERS}"])
     if config.dropout_epochs:
-        result["accuracy_dropout"] = with_dropout(net, train, test, config.dropout_epochs, run)
+        result["accuracy_dropout"] = train_with_dropout(net, train, test, config.dropout_epochs, run)
     run.keep(net=net)
     return result
 
@@ -112,12 +112,12 @@ def at_best_rate(config: Config, train: tuple[Tensor, Tensor], run: Run) -> tupl
     If the candidates have seen all images, the very layers that were validated are returned.
     """
     if len(config.rates) == 1:
-        return learned(config, *train, config.rates[0], run), config.rates[0]
+        return train_layers(config, *train, config.rates[0], run), config.rates[0]
     images, labels = (part[: config.tuning_images] for part in train)
     shorter, trained = replace(config, train_images=len(images)), Trained()
 
     def score(rate: float) -> float:
-        net = learned(shorter, images, labels, rate, CandidateRun(run))
+        net = train_layers(shorter, images, labels, rate, CandidateRun(run))
         if len(images) == config.train_images:
             trained.results[str(rate)] = net.state_dict()
         top = features(net, images)[-1]
@@ -125,7 +125,7 @@ def at_best_rate(config: Config, train: tuple[Tensor, Tensor], run: Run) -> tupl
 
     rate = run.choose("rate", config.rates, score, trained=trained)
     if not trained.results:
-        return learned(config, *train, rate, run), rate
+        return train_layers(config, *train, rate, run), rate
     net = new_layers(config, images, rate, run)
     net.load_state_dict(trained.results[str(rate)])
     return net.eval(), rate

@@ -125,7 +125,7 @@ def new_layers(config: Config, images: Tensor, rate: float, run: Run) -> nn.Sequ
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def learned(config: Config, images: Tensor, labels: Tensor, rate: float, run: Run) -> nn.Sequential:
+def train_layers(config: Config, images: Tensor, labels: Tensor, rate: float, run: Run) -> nn.Sequential:
     """Layers that have seen all images once, in eval mode.
 
     Args:

@@ -96,7 +96,7 @@ def activities(net: nn.Sequential, images: Tensor) -> Float[Tensor, "samples fea
     return torch.cat([net(part).flatten(1).half() for part in torch.split(images, EVALUATED)])
 
 
-def with_dropout(
+def train_with_dropout(
     net: nn.Sequential,
     train: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],

@@ -24,7 +24,7 @@ from typing import Any
 from engram.lab.engine.console import progress_console
 from engram.lab.engine.laboratory import perform_jobs
 from engram.lab.engine.stop import end, stop_file, stoppable
-from engram.lab.output.last_run import join, note_of, read_back, write_note
+from engram.lab.output.read_runs import join, note_of, read_back, write_note
 from engram.lab.output.record_files import as_record, from_record, rounded
 from engram.lab.output.results import SHOWN, Results
 from engram.lab.trial.experiment import Experiment
@@ -38,7 +38,7 @@ TOLERANCE = 1e-5  # relative, of numbers that were computed elsewhere
 KIND = ("system", "processor", "kernels", "blas", "accelerator")  # of hardware: where the same code gives the same bits
 
 
-def extended(
+def extend_record(
     experiment: Experiment,
     results: Results,
     *,
@@ -65,7 +65,7 @@ def extended(
     where: dict[str, Any] = {"workers": workers, "runs": runs_folder(runs) / "extended"}
     is_checked = False
     results = replace(results, looks=looks_of(results, experiment))
-    results = with_all_arms(experiment, results, **where)
+    results = run_missing_arms(experiment, results, **where)
     for look in results.looks:
         arms = list(
             dict.fromkeys(
@@ -81,15 +81,15 @@ def extended(
         if seconds is not None and time.monotonic() - begun > seconds:
             break
         if not is_checked:
-            check_numbers(experiment, results, performed(experiment, results, arms, range(1), **where))
+            check_numbers(experiment, results, run_trials(experiment, results, arms, range(1), **where))
             is_checked = True
         for seeds_of_look, arms_of_look in missing.items():
-            more = performed(experiment, results, arms_of_look, seeds_of_look, **where)
+            more = run_trials(experiment, results, arms_of_look, seeds_of_look, **where)
             results = join(results, more, max(results.seeds, look))
     return results
 
 
-def with_all_arms(experiment: Experiment, results: Results, *, workers: int, runs: Path) -> Results:
+def run_missing_arms(experiment: Experiment, results: Results, *, workers: int, runs: Path) -> Results:
     """A record with the arms of its preset that it lacks, which are run with the seeds of the first look."""
     configs = {arm: preset_arm.config for arm, preset_arm in experiment.arms(results.preset).items()}
     lacking = [arm for arm in configs if arm not in results.arms]
@@ -99,9 +99,9 @@ def with_all_arms(experiment: Experiment, results: Results, *, workers: int, run
     where: dict[str, Any] = {"workers": workers, "runs": runs}
     compared = dict.fromkeys(arm for claim in experiment.claims if set(claim.arms) & set(lacking) for arm in claim.arms)
     if earlier := [arm for arm in compared if arm in results.arms]:
-        check_numbers(experiment, results, performed(experiment, results, earlier, range(1), **where))
+        check_numbers(experiment, results, run_trials(experiment, results, earlier, range(1), **where))
     seeds = results.looks[0] if results.looks else results.seeds
-    more = performed(experiment, results, lacking, range(seeds), **where)
+    more = run_trials(experiment, results, lacking, range(seeds), **where)
     return from_record(experiment, *as_record(experiment, join(results, more, max(results.seeds, seeds))))
 
 
@@ -111,7 +111,7 @@ def looks_of(results: Results, experiment: Experiment) -> Sequence[int]:
     return of_preset if list(of_preset[: len(results.looks)]) == list(results.looks) else results.looks
 
 
-def performed(
+def run_trials(
     experiment: Experiment, results: Results, arms: Sequence[str], seeds: range, *, workers: int, runs: Path
 ) -> Results:
     """The results of some arms and seeds at the preset of a record; ValueError if a trial does not finish."""

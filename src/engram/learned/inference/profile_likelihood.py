@@ -74,10 +74,10 @@ class Along(NamedTuple):
         """
         return self.model.run(self.theta(theta), rows, keep_weights=keep_weights)
 
-    def linearised(
+    def linearise(
         self, theta: Float[np.ndarray, " free"], rows: Rows, *, by_initial: bool
     ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """See ``Model.linearised``.
+        """See ``Model.linearise``.
 
         Args:
             theta: The numbers z.
@@ -85,7 +85,7 @@ class Along(NamedTuple):
             by_initial: Whether the parameters include the first weights.
         """
         parts = len(self.origin)
-        for kept, predicted, J in self.model.linearised(self.theta(theta), rows, by_initial=by_initial):
+        for kept, predicted, J in self.model.linearise(self.theta(theta), rows, by_initial=by_initial):
             yield kept, predicted, np.concatenate([J[:, :, :parts] @ self.basis, J[:, :, parts:]], axis=2)
 
 

@@ -157,7 +157,7 @@ def read_back(
         for trial in trials
         if trial.folder in tables
     ]
-    environment = merged_environments(
+    environment = merge_environments(
         [origin for trial, origin in read_trials if origin is not None and trial.folder not in failed]
     )
     all_rows = pl.concat([pl.DataFrame(schema=COLUMNS), *rows])
@@ -257,7 +257,7 @@ def _read_trial(entry: Entry, root: Path, note: Note, last: Status | None) -> tu
     return result_of(state, {}, status.seconds, message=status.message), None
 
 
-def merged_environments(environments: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def merge_environments(environments: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Versions and hardware of all trials; where they differ, each value that occurs, joined by "and"."""
     occurring: dict[str, dict[str, Any]] = {"versions": {}, "hardware": {}}
     for group, of_group in occurring.items():
@@ -279,5 +279,5 @@ def join(results: Results, more: Results, seeds: int) -> Results:
     order = {arm: place for place, arm in enumerate(results.configs)}
     all_trials = sorted([*results.trials, *more.trials], key=lambda trial: (order[trial.arm], trial.seed))
     metrics = pl.concat([results.metrics, more.metrics.select(results.metrics.columns)])
-    environment = merged_environments([results.environment, more.environment])
+    environment = merge_environments([results.environment, more.environment])
     return replace(results, trials=all_trials, metrics=metrics, environment=environment, seeds=seeds)
