@@ -33,7 +33,7 @@ TYPED = re.compile(r"\[[\w./+=-]+:\s+(holds|fails|agrees|is open)\]")
 WAITING: set[str] = set()
 UNRECORDED: set[str] = set()
 # Arms of comparisons that run where somebody compares: to be recorded by `engram record --comparisons`.
-UNCOMPARED = {"continual-learners", "learning-rules", "plastic-language"}
+UNCOMPARED = {"continual-learners"}
 CURRENT = [name for name in engram.experiments() if name not in WAITING | UNRECORDED]
 
 
