@@ -507,7 +507,8 @@ UNREADY = frozenset({
     "engram.generative.design.files.read_variants", "engram.tasks.environments.room_grid.load_grid_text",
     "engram.tasks.penn_treebank.read_penn_treebank",
     # They need packages that are not installed everywhere: faiss and diffusers.
-    "engram.generative.diffusion.diffusers_adapter.DiffusersUNet", "engram.generative.diffusion.diffusers_adapter.DiffusersUNet.forward",
+    "engram.generative.diffusion.diffusers_adapter.DiffusersUNet",
+    "engram.generative.diffusion.diffusers_adapter.DiffusersUNet.forward",
     "engram.memory.episodic.faiss_search.FaissSearch", "engram.memory.episodic.faiss_search.FaissSearch.neighbours",
     "engram.memory.episodic.faiss_search.FaissSearch.written",
     # A base that leaves the proposals to its subclasses, a memory that learns only if made to, and an environment of

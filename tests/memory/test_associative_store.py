@@ -45,9 +45,7 @@ def test_vectors_have_addresses_by_their_sides_of_random_planes():
     assert labels == sign_labels(7 * vectors, store.message_size, seeded(2))
     assert len(set(labels)) == 30
     store.write(labels, list(range(30)))
-    assert store.recall(corrupt(store.address(labels), 0.02, generator=seeded()), seeded()).payloads == list(
-        range(30)
-    )
+    assert store.recall(corrupt(store.address(labels), 0.02, generator=seeded()), seeded()).payloads == list(range(30))
 
 
 @given(st.floats(0.05, 3.0))

@@ -78,8 +78,6 @@ def run(command: Run, field_options: list[str]) -> int:
 
 def compare(command: Compare) -> None:
     """Compare methods with the registered ones, print how they rank, and write the report."""
-    from engram.studies.standings import compare as compared
-
     if not command.names:
         raise ValueError("no method named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
     sys.path.insert(0, "")  # so that modules here are found, as with `python -m`

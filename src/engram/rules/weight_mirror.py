@@ -114,9 +114,7 @@ class WeightMirror(LearningRule[WeightMirrorState]):
         except TypeError:
             return AnyNetwork.from_module(model, self)
 
-    def _mirror_layers(
-        self, network: Chain, state: WeightMirrorState, activities: list[Activity]
-    ) -> WeightMirrorState:
+    def _mirror_layers(self, network: Chain, state: WeightMirrorState, activities: list[Activity]) -> WeightMirrorState:
         generator = torch.Generator().manual_seed(int(state.key))
         feedback = {}
         for layer, activity in zip(network.layers[1:], activities[1:], strict=True):

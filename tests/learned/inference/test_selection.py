@@ -10,8 +10,8 @@ from tests.learned.inference import simulated_rules as simulated
 from engram.learned import PlasticityRuleInference, simulate_activity
 from engram.learned.inference.advice_on_rivals import difference, sessions_needed
 from engram.learned.inference.averaging import average
-from engram.learned.inference.profile_likelihood import designs
 from engram.learned.inference.fitting import Data
+from engram.learned.inference.profile_likelihood import designs
 from engram.learned.inference.subsets import Expansion, best_subsets
 
 

@@ -11,12 +11,12 @@ from engram.studies.experiments.diffusion_compose import (
     arms,
     asked_for,
     copied,
-    training_data,
     overlaps,
     picture,
     sheet,
     snapshot,
     summary,
+    training_data,
     trial,
 )
 

@@ -10,7 +10,7 @@ import engram
 from engram.lab.trial.unrecorded import UnrecordedRun
 from engram.rules import SoftHebbConv2d, quadrants
 from engram.studies.experiments.soft_hebbian_cnn import Config, experiment, read
-from engram.studies.experiments.soft_hebbian_cnn.networks import build, filters_of, in_layout, train_layers, state_of
+from engram.studies.experiments.soft_hebbian_cnn.networks import build, filters_of, in_layout, state_of, train_layers
 from engram.studies.experiments.soft_hebbian_cnn.readouts import features, ridge, train_with_dropout
 
 PAPER = experiment.arms("published")["softhebb"].config

@@ -333,9 +333,7 @@ def _solve(
 
     def solve(start: int, stop: int) -> None:
         for index in range(start, stop):
-            distances[index], transforms[index] = _align(
-                systems, ordered[index], bounds[index], random_starts, search
-            )
+            distances[index], transforms[index] = _align(systems, ordered[index], bounds[index], random_starts, search)
 
     in_ranges(solve, len(pairs), n_jobs)
     return distances, np.where(swapped[:, None, None], transforms.swapaxes(1, 2), transforms)

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from engram.learned.inference.averaging import Rival, Rivals
-from engram.learned.inference.profile_likelihood import designs
 from engram.learned.inference.fitting import Data, Fit, loss_of
 from engram.learned.inference.levenberg_marquardt import Problem, levenberg_marquardt
 from engram.learned.inference.model import Model
+from engram.learned.inference.profile_likelihood import designs
 from engram.learned.inference.selection import AMBIGUOUS
 
 NAMED = 6  # rivals that a report lists

@@ -21,16 +21,24 @@ from engram.learned.inference.advice_on_rivals import lines_on_rivals
 from engram.learned.inference.architecture import Architecture, architecture
 from engram.learned.inference.averaging import by_name, rivals_figure, rivals_of
 from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, groups_of_sessions
-from engram.learned.inference.profile_likelihood import EqualRule, farthest_equal_rule
-from engram.learned.inference.feed_forward import NONLINEARITIES
 from engram.learned.inference.diagnostics import advice, alike_of
-from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fit_coefficients, intervals, recorded, whole
+from engram.learned.inference.feed_forward import NONLINEARITIES
+from engram.learned.inference.fitting import (
+    Data,
+    Fit,
+    constant_log_likelihood,
+    fit_coefficients,
+    intervals,
+    recorded,
+    whole,
+)
 from engram.learned.inference.fitting import known as known_weights
 from engram.learned.inference.identifiability import curvature, dependent_terms
+from engram.learned.inference.likelihood_ratio import Lead, lead, log_likelihoods
 from engram.learned.inference.losses import Bernoulli
 from engram.learned.inference.misfit import advice_on_misfit, bent, is_misfit
 from engram.learned.inference.model import Model, has_terms, run_sessions
-from engram.learned.inference.likelihood_ratio import Lead, lead, log_likelihoods
+from engram.learned.inference.profile_likelihood import EqualRule, farthest_equal_rule
 from engram.learned.inference.search import CONFIDENCE, LIKE_THE_BEST, Search, agreed, scale_of
 from engram.learned.inference.selection import Selection, price_of_term, select_again
 from engram.learned.inference.series import Part, series_of

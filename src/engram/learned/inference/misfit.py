@@ -10,8 +10,8 @@ from jaxtyping import Float
 from scipy import stats
 
 from engram.learned.inference.arrowhead import inverse
-from engram.learned.inference.feed_forward import Path, Rows
 from engram.learned.inference.diagnostics import Alike
+from engram.learned.inference.feed_forward import Path, Rows
 from engram.learned.inference.fitting import Data, Fit, loss_of
 from engram.learned.inference.levenberg_marquardt import Problem
 from engram.learned.inference.model import Model

@@ -14,13 +14,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from engram import checks
-from engram.memory.splitmix import seeds
 from engram.memory.episodic import policies
 from engram.memory.episodic.estimate import Averaging, estimate, fast_estimate
 from engram.memory.episodic.faiss_search import FaissSearch
 from engram.memory.episodic.key_index import KeyIndex
 from engram.memory.episodic.neighbours import ALL, exact_neighbours
 from engram.memory.episodic.policies.table import Batch, Change, Merging, Policy, Table, check_change, first_coef
+from engram.memory.splitmix import seeds
 from engram.storage.saveable import Saveable
 
 VALUE_UPDATES = ("max", "mean", "ema")

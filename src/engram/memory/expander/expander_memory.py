@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from engram import checks
-from engram.memory.splitmix import number, seeds
 from engram.memory.expander.bipartite_graph import BipartiteGraph, SolutionSpace, solve
 from engram.memory.expander.clusters import given_table, nearest_patterns, parity_table
 from engram.memory.expander.flip_dynamics import (
@@ -25,6 +24,7 @@ from engram.memory.expander.flip_dynamics import (
     patterns_seen,
     settle_fast,
 )
+from engram.memory.splitmix import number, seeds
 from engram.storage.saveable import Saveable
 
 POLICIES = ("reject", "allow", "repair")

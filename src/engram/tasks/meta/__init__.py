@@ -24,8 +24,8 @@ from engram.tasks.meta.parts import (
 )
 from engram.tasks.meta.pomdp import POMDP, pomdp
 from engram.tasks.meta.registered import EnvId
-from engram.tasks.meta.task import MetaTask
 from engram.tasks.meta.serialization import from_json, to_json
+from engram.tasks.meta.task import MetaTask
 
 __all__ = [
     "POMDP",

@@ -23,8 +23,8 @@ from engram import checks
 from engram.tasks.meta.grid import Grid
 from engram.tasks.meta.parts import ActionRef, ActionVar, FlagRule, OneMinus, ProbRef, RewardRule, StateRef, StimVar
 from engram.tasks.meta.rules import commute, effective_rules
-from engram.tasks.meta.task import MetaTask
 from engram.tasks.meta.serialization import from_json, to_json
+from engram.tasks.meta.task import MetaTask
 
 Vertex = tuple[str, int]  # kind and number
 Fact = tuple[str, tuple[float | int, ...], tuple[Vertex, ...]]  # relation, numbers and vertices

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from engram import checks
-from engram.memory.splitmix import chance, number
 from engram.memory.episodic.estimate import Averaging, fast_estimate
 from engram.memory.episodic.neighbours import ALL, exact_neighbours
 from engram.memory.episodic.policies.table import (
@@ -24,6 +23,7 @@ from engram.memory.episodic.policies.table import (
     row_values,
     unrounded,
 )
+from engram.memory.splitmix import chance, number
 
 
 def replaced(

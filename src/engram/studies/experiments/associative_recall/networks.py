@@ -119,9 +119,7 @@ def fitting(parameters: int, count: Any) -> int:
     return hidden_size
 
 
-def look_up(
-    inputs: Float[Tensor, "time batch features"], keys: int, values: int
-) -> Float[Tensor, "time batch values"]:
+def look_up(inputs: Float[Tensor, "time batch features"], keys: int, values: int) -> Float[Tensor, "time batch values"]:
     """The value of the last step that had one and was nearest to the key of each step: a table of all pairs.
 
     Args:

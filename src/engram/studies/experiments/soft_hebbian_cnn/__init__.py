@@ -29,9 +29,9 @@ from engram.studies.experiments.soft_hebbian_cnn.networks import (
     LAYERS,
     Config,
     in_layout,
-    train_layers,
     new_layers,
     state_of,
+    train_layers,
 )
 from engram.studies.experiments.soft_hebbian_cnn.readouts import features, ridge, train_with_dropout
 

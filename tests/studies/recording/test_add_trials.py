@@ -271,9 +271,9 @@ def test_a_record_gets_the_arms_that_it_lacks_and_loses_those_that_are_gone(reco
     path, _ = recording.record(tosses(), jobs=1, runs=tmp_path / "runs")
     before = json.loads(path.read_text())
     done = []
-    performed = recording.extend.performed
+    run_trials = recording.add_trials.run_trials
     monkeypatch.setattr(
-        recording.extend, "performed", lambda *args, **where: done.append(args[2:]) or performed(*args, **where)
+        recording.add_trials, "run_trials", lambda *args, **where: done.append(args[2:]) or run_trials(*args, **where)
     )
     _, results = recording.record(with_arms(far=50.0, new=0.0), jobs=1, runs=tmp_path / "more")
     after = json.loads(path.read_text())
