@@ -368,7 +368,7 @@ MADE = {
     "gallager_b_decode.x": signs(), "ExpanderMemory.energy.x": signs(), "ExpanderMemory.forward.x": signs(),
     "ExpanderMemory.hidden.x": signs(), "ExpanderMemory.index.x": signs(), "ExpanderMemory.message.x": signs(),
     "ExpanderMemory.recall.x": signs(), "ExpanderMemory.step.x": signs(), "ExpanderMemory.violated.x": signs(),
-    "corrupted.x": signs(), "recovery_rate.x": signs(),
+    "corrupt.x": signs(), "recovery_rate.x": signs(),
     "ExpanderMemory.encode.bits": lambda: torch.ones(3, 1), "belief_propagation.flip_probability": lambda: 0.1,
     "add_key.target": stored, "add_key.key": lambda: np.ones(3), "connect.i": stored, "connect.j": lambda: 0,
     "LongTermStore.get.id": stored, "LongTermStore.match.query": lambda: np.ones(3), "neighbors.id": stored,
@@ -473,7 +473,7 @@ MADE = {
     "RND.hidden": lambda: 8, "RND.feature_dim": lambda: 4, "permutation_test.n_permutations": lambda: 9,
     "split_trials.axes": lambda: "time units", "split_trials.recording": lambda: np.full((3, 3), 0.5),
     "rule_from_json.stored": lambda: rule_to_json(Hebb()),
-    "DecayedWrite.recall.state": lambda it: it.init(torch.full((3, 3, 3, 3), 0.5)),
+    "DeltaWrite.recall.state": lambda it: it.init(torch.full((3, 3, 3, 3), 0.5)),
     "GGS.sample.n": lambda: 3, "same_geometry.steps": lambda: 1000,
 }  # fmt: skip
 # By the type of an argument, where that is another library's.
@@ -496,9 +496,11 @@ UNREADY = frozenset({
     "engram.memory.episodic.key_value_memory.KeyValueMemory.forward",
     # What they need at each step depends on the rule, and has no names in the signature.
     "engram.plasticity.sequence.write_rule.step_scan", *(
-        f"engram.plasticity.sequence.{name}_write.{name.title().replace('_', '')}Write.{method}"
-        for name in ("decayed", "delta", "gated_delta", "gradient", "hebbian", "least_squares", "momentum_delta")
-        for method in ("scan", "write")
+        f"engram.plasticity.sequence.{place}.{method}" for method in ("scan", "write") for place in (
+            "linear_writes.HebbianWrite", "linear_writes.DecayedWrite", "delta_write.DeltaWrite",
+            "gated_delta_write.GatedDeltaWrite", "gradient_write.GradientWrite",
+            "least_squares_write.LeastSquaresWrite", "momentum_delta_write.MomentumDeltaWrite",
+        )
     ),
     # They read files.
     "engram.verify.answer.read_question", "engram.verify.nnet.read_nnet",

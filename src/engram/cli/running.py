@@ -78,6 +78,8 @@ def run(command: Run, field_options: list[str]) -> int:
 
 def compare(command: Compare) -> None:
     """Compare methods with the registered ones, print how they rank, and write the report."""
+    from engram.studies.standings import compare as compare_methods
+
     if not command.names:
         raise ValueError("no method named: expected a registered name, 'file.py:Name', 'module:Name', or a kind")
     sys.path.insert(0, "")  # so that modules here are found, as with `python -m`
@@ -85,7 +87,7 @@ def compare(command: Compare) -> None:
     options |= {"against": command.against, "tasks": command.tasks, "jobs": command.jobs}
     kind = (command.kind or "").replace("-", "_")
     with contextlib.redirect_stdout(sys.stderr):
-        standing = compare_arms(*command.names, kind=kind, runs=command.runs, **options)
+        standing = compare_methods(*command.names, kind=kind, runs=command.runs, **options)
     if command.export != "none":
         print(standing.text(command.export), end="")
         return

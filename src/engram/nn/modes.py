@@ -36,7 +36,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.Dropout().eval())
-        >>> with evaluated(net):
+        >>> with evaluation_mode(net):
         ...     print(net[0].training)
         False
         >>> net[0].training, net[1].training

@@ -94,7 +94,7 @@ def test_heads_of_split_tasks_have_the_outputs_of_their_classes():
     report = experiment.report_forgetting(config, tasks, stages)
     assert report.output.shape == (6, 5)
     assert report.output.diagonal(-1).min() > 0.7  # each task just after it was learned
-    measures = experiment.measured(report)
+    measures = experiment.measure(report)
     assert measures["output_new"] == report.output[-1, -1]
     assert measures["probe_random"] == pytest.approx(report.probed()[0, :-1].mean())
 

@@ -66,10 +66,10 @@ def test_scores_are_shares_of_what_the_oracle_gains_over_chance(tmp_path):
     for name in ("oracle", "bayes"):
         (tmp_path / name).mkdir()
     tests = agents.test_set(config).values()
-    oracle = agents.tested(config, TrialRun(TrialFolder(tmp_path / "oracle"), 0), [agents.OracleAgent()] * len(tests))
+    oracle = agents.evaluate(config, TrialRun(TrialFolder(tmp_path / "oracle"), 0), [agents.OracleAgent()] * len(tests))
     assert oracle["score"] == oracle["random"] == oracle["literature"] == 1
     assert set(oracle["tasks"].values()) == {1.0}
-    bayes = agents.tested(
+    bayes = agents.evaluate(
         config,
         TrialRun(TrialFolder(tmp_path / "bayes"), 0),
         [agents.BayesFilterAgent(agents.pomdp(task, points=3)) for task in tests],
@@ -89,7 +89,7 @@ def test_tasks_beyond_a_batch_are_trained_on_in_their_turn(monkeypatch, new_run)
     monkeypatch.setattr(agents, "learn", learn)
     config = dataclasses.replace(SMOKE, train_tasks=5, agent="lstm")
     tasks = agents.sample_many(5, agents.TASKS_SEED, split="train", horizon=config.horizon)
-    agents.trained(config, new_run(), tasks)
+    agents.train(config, new_run(), tasks)
     assert seen == [digest(task) for task in tasks]
 
 
@@ -102,7 +102,7 @@ def test_ppo_learns_from_whole_lifetimes_and_lives_like_the_others(new_run, monk
     )
     run = new_run()
     tasks = [*agents.training_set(2, config.horizon)]
-    network = agents.trained(config, run, tasks)
+    network = agents.train(config, run, tasks)
     assert len(seen) == 10
     for lived in seen:
         assert lived.mask.all()
@@ -134,8 +134,8 @@ def test_an_agent_of_ppo_acts_by_the_policy_that_it_learned():
 
 def test_trained_on_each_a_network_lives_in_its_own_task_alone(monkeypatch, new_run):
     trained_on, lived_in = [], []
-    monkeypatch.setattr(agents, "trained", lambda config, run, tasks: trained_on.append(tasks) or len(trained_on))
-    monkeypatch.setattr(agents, "tested", lambda config, run, each: lived_in.extend(each) or {})
+    monkeypatch.setattr(agents, "train", lambda config, run, tasks: trained_on.append(tasks) or len(trained_on))
+    monkeypatch.setattr(agents, "evaluate", lambda config, run, each: lived_in.extend(each) or {})
     monkeypatch.setattr(agents, "TrainedAgent", lambda agent, generator: agent)
     agents.trial(dataclasses.replace(SMOKE, agent="lstm", train_on="each"), new_run())
     assert [len(tasks) for tasks in trained_on] == [1] * 8

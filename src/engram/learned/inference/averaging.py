@@ -90,10 +90,10 @@ def average(
     Source: Hoeting, Madigan, Raftery and Volinsky, "Bayesian model averaging: a tutorial" (1999).
 
     Examples:
-        >>> one = averaged(np.array([2.0]), np.array([0.5]), np.ones(1), 0.95)
+        >>> one = average(np.array([2.0]), np.array([0.5]), np.ones(1), 0.95)
         >>> round(one.low, 2), round(one.high, 2)
         (1.02, 2.98)
-        >>> averaged(np.array([2.0, np.nan]), np.array([0.5, 1.0]), np.array([0.9, 0.1]), 0.95).low
+        >>> average(np.array([2.0, np.nan]), np.array([0.5, 1.0]), np.array([0.9, 0.1]), 0.95).low
         0.0
     """
     present = ~np.isnan(theta)

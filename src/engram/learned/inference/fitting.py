@@ -92,7 +92,7 @@ class Fit(NamedTuple):
         return np.where(unknown > NEGLIGIBLE, np.inf, np.sqrt(np.maximum(np.diag(self.covariance), 0)))
 
 
-def fit_coefficients(
+def fit_rule(
     model: Model,
     data: Data,
     theta: Float[np.ndarray, " part"],

@@ -23,15 +23,7 @@ from engram.learned.inference.averaging import by_name, rivals_figure, rivals_of
 from engram.learned.inference.bootstrap import bootstrap, expanded_intervals, groups_of_sessions
 from engram.learned.inference.diagnostics import advice, alike_of
 from engram.learned.inference.feed_forward import NONLINEARITIES
-from engram.learned.inference.fitting import (
-    Data,
-    Fit,
-    constant_log_likelihood,
-    fit_coefficients,
-    intervals,
-    recorded,
-    whole,
-)
+from engram.learned.inference.fitting import Data, Fit, constant_log_likelihood, fit_rule, intervals, recorded, whole
 from engram.learned.inference.fitting import known as known_weights
 from engram.learned.inference.identifiability import curvature, dependent_terms
 from engram.learned.inference.likelihood_ratio import Lead, lead, log_likelihoods
@@ -361,7 +353,7 @@ class PlasticityRuleInference(BaseEstimator):  # type: ignore[misc]
             rows = again.rows
             weights = self.initial_weights_[sessions[drawn]][rows.session] if per_session else self.initial_weights_
             initial = weights[np.arange(len(rows.unit)), rows.unit] if per_session else weights[rows.unit]
-            end = fit_coefficients(
+            end = fit_rule(
                 self._model, again, fit.theta, initial, max_iter=self.max_iter, tol=1e-5, variance=fit.variance
             )
             if selection is None:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from engram.learned.inference.fitting import Data, Fit, fit_coefficients, start_of_search
+from engram.learned.inference.fitting import Data, Fit, fit_rule, start_of_search
 from engram.learned.inference.identifiability import scale_of_terms
 from engram.learned.inference.model import Model, TermsModel, has_terms
 from engram.learned.inference.selection import NEARBY, RANKED, Selection
@@ -48,7 +48,7 @@ class Search(NamedTuple):
         theta, initial = model.start, data.rows.initial
         if recurrent:
             theta, initial = start_of_search(model, data, theta, self.max_iter)
-        return fit_coefficients(model, data, theta, initial, max_iter=self.max_iter, tol=self.tol)
+        return fit_rule(model, data, theta, initial, max_iter=self.max_iter, tol=self.tol)
 
     def near(self, model: Model, data: Data, theta: Float[np.ndarray, " part"], like: Fit | None = None) -> Fit:
         """The fit near some coefficients, and near the first weights of another fit.
@@ -60,7 +60,7 @@ class Search(NamedTuple):
             like: The other fit; None: unknown first weights start from zero.
         """
         initial = data.rows.initial if like is None else like.initial
-        return fit_coefficients(model, data, theta, initial, max_iter=self.max_iter, tol=self.tol)
+        return fit_rule(model, data, theta, initial, max_iter=self.max_iter, tol=self.tol)
 
     def select_terms(self, model: TermsModel, data: Data, fit: Fit, price: float) -> Selection:
         """The fits of a search for the terms of the smallest criterion.

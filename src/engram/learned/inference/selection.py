@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from engram.learned.inference.fitting import Data, Fit, fit_coefficients, loss_of
+from engram.learned.inference.fitting import Data, Fit, fit_rule, loss_of
 from engram.learned.inference.levenberg_marquardt import Problem
 from engram.learned.inference.model import TermsModel
 from engram.learned.inference.subsets import Expansion, Ranked, best_subsets
@@ -201,7 +201,7 @@ class Selection:
         data, fewer, most = self.data, self.model.part(support), min(steps, self.max_iter)
         if fewer.run(start, data.rows._replace(initial=near.initial)) is None:
             start = fewer.start
-        return fit_coefficients(fewer, data, start, near.initial, max_iter=most, tol=tol, variance=near.variance)
+        return fit_rule(fewer, data, start, near.initial, max_iter=most, tol=tol, variance=near.variance)
 
 
 def price_of_term(criterion: str, data: Data) -> float:

@@ -36,7 +36,7 @@ def corrupt(
         ValueError: A state is not of +1 and -1, such as zeros and ones, of which only the ones would change.
 
     Examples:
-        >>> corrupted(torch.ones(1, 4), 0.5).sum().item()
+        >>> corrupt(torch.ones(1, 4), 0.5).sum().item()
         0.0
     """
     checks.arguments()
