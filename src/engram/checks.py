@@ -469,7 +469,8 @@ def finite(name: str, value: np.ndarray | Tensor, axes: tuple[str, ...] = ()) ->
     if isinstance(value, Tensor):
         if not readable(value):
             return
-        value = value.detach()
+        if value.requires_grad:
+            value = value.detach()
         # The sum of finite numbers may overflow, but a sum with a NaN or infinity is never finite.
         if cmath.isfinite(_sum(value)):
             return

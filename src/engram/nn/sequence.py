@@ -13,6 +13,7 @@ from engram import checks
 
 AXES = ("time", "batch", "feature")
 ROWS = ("row", "feature")
+UNCHANGED = nullcontext()
 
 
 def time_first(
@@ -69,9 +70,10 @@ def check_precision(parameter: Tensor) -> None:
 
 def autocast(device: torch.device) -> bool:
     """Whether ``torch.autocast`` is enabled for this device."""
-    return device.type != "meta" and torch.is_autocast_enabled(device.type)
+    kind = device.type  # made anew each time that it is read
+    return kind != "meta" and torch.is_autocast_enabled(kind)
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     """A context without ``torch.autocast``, in which operators compute in the precision of their arguments."""
-    return torch.autocast(device.type, enabled=False) if autocast(device) else nullcontext()
+    return torch.autocast(device.type, enabled=False) if autocast(device) else UNCHANGED

@@ -245,7 +245,8 @@ class FastWeightLayer(nn.Module):
         keys, value, gate, signals = torch.split(by_head, self._sizes, -1)
         features = FEATURE_MAPS[self.feature_map](keys.unflatten(-1, (2, self.key_size)))  # type: ignore[no-untyped-call]
         query, key = features.unbind(-2)
-        recalled, state = self.rule._run(state, query, key, value, *self._signals(signals.unbind(-1)))
+        rule = self.rule
+        recalled, state = rule._run(state, query, key, value, *self._signals(rule, signals.unbind(-1)))
         if self.norm_weight is not None:
             recalled = normalised(recalled) * self.norm_weight.unsqueeze(1)
         if self.gate:
@@ -261,7 +262,7 @@ class FastWeightLayer(nn.Module):
         projected = functional.linear(sequence, self.weight_in, self.bias_in).view(batch, heads, -1)
         keys, value, gate, signals = projected.split_with_sizes(self._sizes, -1)
         query, key = FEATURE_MAPS[self.feature_map](keys.view(batch, heads, 2, -1)).unbind(2)
-        state = rule._write(state, key, value, *self._signals(signals.unbind(-1)))
+        state = rule._write(state, key, value, *self._signals(rule, signals.unbind(-1)))
         recalled = rule._recall(state, query)
         if norm_weight is not None:
             recalled = normalised(recalled) * norm_weight
@@ -270,11 +271,11 @@ class FastWeightLayer(nn.Module):
         return functional.linear(recalled.reshape(1, batch, -1), self.weight_out), state
 
     def _signals(
-        self, linear: tuple[Float[Tensor, "batch heads *time"], ...]
+        self, rule: WriteRule, linear: tuple[Float[Tensor, "batch heads *time"], ...]
     ) -> list[Float[Tensor, "batch heads *time"]]:
         """The rule's signals, from what is linear in the input."""
         signals = []
-        for name, value in zip(self.rule.signals, linear, strict=True):
+        for name, value in zip(rule.signals, linear, strict=True):
             if name == "beta":
                 beta = torch.sigmoid(value)
                 signals.append(beta * 2 if self.negative_eigenvalues else beta)
