@@ -65,7 +65,7 @@ class MomentumDeltaWrite(WriteRule):
         beta, log_decay, log_momentum = signals
         kept, carried = decay_between(log_decay), decay_between(log_momentum)
         since, carried_since = log_decay.cumsum(-1).exp(), log_momentum.cumsum(-1).exp()
-        reach, of_momentum = kept @ carried, (kept @ carried_since.unsqueeze(-1)).squeeze(-1)
+        reach, of_momentum = kept @ carried, times(kept, carried_since)
         before = functional.pad(reach[..., :-1, :], (0, 0, 1, 0))  # G of S(t-1)
         since_before = functional.pad(since[..., :-1], (1, 0), value=1.0)
         momentum_before = functional.pad(of_momentum[..., :-1], (1, 0))

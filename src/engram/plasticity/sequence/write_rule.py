@@ -246,15 +246,9 @@ def check_written(rule: WriteRule, state: State, sequences: tuple[Any, ...], sig
         checks.finite(name, tensor, ("batch", "head", "time", "feature"))
 
 
-def times(
-    matrix: Float[Tensor, "batch heads value key"], vector: Float[Tensor, "batch heads key"]
-) -> Float[Tensor, "batch heads value"]:
+def times(matrix: Float[Tensor, "... value key"], vector: Float[Tensor, "... key"]) -> Float[Tensor, "... value"]:
     """Product of matrices and vectors."""
-    batch, heads, values, keys = matrix.shape
-    rows = batch * heads
-    # What ``@`` does for any number of axes, in three quarters of its time for a small matrix.
-    product = torch.bmm(matrix.reshape(rows, values, keys), vector.reshape(rows, keys, 1))
-    return product.view(batch, heads, values)
+    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
 
 
 def plus_outer(
