@@ -70,15 +70,14 @@ experiment = Experiment(
     step sizes and averaged, stall at 0.04 {arora-stalls}, and the best lasso, which leads in the first batches
     {lasso-leads-early}, is at 0.004 {lasso-stays-behind}. It also learns 1,500 atoms, of which up to 100 are in a
     sample: in 50 batches to an error of 1.2e-8 with codes by least squares {large-dictionary}
-    {large-dictionary-is-learned}, and with the local iterations to 7e-5 or less for each of the four dictionaries that
-    the preset published has had so far, where the claim needs five {large-iht-dictionary}
-    {large-iht-dictionary-is-learned}; with least squares, for all of 10 dictionaries every code has the right atoms,
-    but the claim needs 11 {large-codes}. NOODL recovers 250 atoms with up to 16 of them in a sample {up-to-16-atoms}
-    but not with 32 in 80 batches {not-with-32-atoms}, and from initialisations at up to 10 / log n; from 14 / log n it
-    still misses a few atoms after 400 batches with 18 of 20 dictionaries {basin-ends}, but with up to 16 atoms in a
-    sample it recovers {recovered-from-afar-with-16-atoms:0 %} of 320. It tracks a rotating dictionary better than a
-    lasso with forgetting {lasso-lags}. Initialised with samples it finds {found-from-samples:0 %} of the atoms, and 9 %
-    more if mixed atoms are repaired {mending-finds-more}; a lasso explains 1 % more of a photograph's patches
-    {lasso-is-better-on-patches}, so NOODL is suited to streams of sparse sums of atoms whose coefficients are not
-    small.""",
+    {large-dictionary-is-learned}, and with the local iterations to 7e-5 or less for each of five dictionaries
+    {large-iht-dictionary} {large-iht-dictionary-is-learned}; with least squares, for all of 10 dictionaries every code
+    has the right atoms, but the claim needs 11 {large-codes}. NOODL recovers 250 atoms with up to 16 of them in a
+    sample {up-to-16-atoms} but not with 32 in 80 batches {not-with-32-atoms}, and from initialisations at up to 10 /
+    log n; from 14 / log n it still misses a few atoms after 400 batches with 18 of 20 dictionaries {basin-ends}, but
+    with up to 16 atoms in a sample it recovers {recovered-from-afar-with-16-atoms:0 %} of 320. It tracks a rotating
+    dictionary better than a lasso with forgetting {lasso-lags}. Initialised with samples it finds {found-from-samples:0
+    %} of the atoms, and 9 % more if mixed atoms are repaired {mending-finds-more}; a lasso explains 1 % more of a
+    photograph's patches {lasso-is-better-on-patches}, so NOODL is suited to streams of sparse sums of atoms whose
+    coefficients are not small.""",
 )
