@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import gymnasium
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engram.lab import Run, setting, settings
+from engram.lab.trial.unrecorded import CandidateRun
 from engram.optim import FOP, auto_groups
 from engram.state import check_state
 
@@ -21,6 +24,7 @@ class CartPole:
     """The settings of an actor and a critic, each with two layers of 64 units."""
 
     lr: float = setting(1e-3, "learning rate of Adam", gt=0)
+    rates: tuple[float, ...] = setting((), "candidate learning rates, each of which trains another agent; none: lr")
     rho: float = setting(0.01, "learning rate of the preconditioners of the weights; 0: none", ge=0)
     structure: Literal["left", "scalar"] = setting("left", "a matrix over units, or a scalar")
     worlds: int = setting(8, "parallel environments", ge=1)
@@ -66,6 +70,25 @@ def build(generator: torch.Generator) -> nn.ModuleDict:
 
 
 def trial(config: CartPole, run: Run) -> dict[str, Any]:
+    """Train one agent, at the learning rate at which another one did best if there are candidates."""
+    if config.rates:
+        score = partial(score_of, config, run)
+        config = replace(config, lr=run.choose("learning_rate", config.rates, score), rates=())
+    return train(config, run)
+
+
+def score_of(config: CartPole, run: Run, lr: float) -> float:
+    """The mean episode length over all of the training of an agent at a learning rate.
+
+    Args:
+        config: The settings.
+        run: The run, whose generators draw the agent and its episodes.
+        lr: The learning rate.
+    """
+    return float(train(replace(config, lr=lr), CandidateRun(run))["length"])
+
+
+def train(config: CartPole, run: Run) -> dict[str, Any]:
     """Train one agent; the results are the mean episode lengths over all of training and at its end."""
     carts, net = Carts(config.worlds, run.rng), build(run.generator)
     groups = auto_groups(net, linear=config.structure) if config.rho else net.parameters()
