@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 def plain_gradients(
@@ -42,3 +43,12 @@ def plain_gradients(
         )
     gradients = iter(computed)
     return [next(gradients) if need else None for need in needs_gradient]
+
+
+def has_tangent(*tensors: Tensor) -> bool:
+    """Whether forward-mode derivatives are taken with respect to a tensor, which no written-out derivative knows.
+
+    Args:
+        *tensors: The tensors.
+    """
+    return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)  # type: ignore[no-untyped-call]

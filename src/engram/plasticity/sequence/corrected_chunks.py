@@ -25,11 +25,11 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
 from torch.compiler import is_compiling
 
 from engram.nn.sequence import autocast
-from engram.plasticity.kernels.plain_gradients import plain_gradients
+from engram.plasticity.kernels.plain_gradients import has_tangent, plain_gradients
 from engram.plasticity.sequence.products import decay_between
 
 # Two chunks and less gain little, and keep the rounding of the definition, with which associative-recall is recorded.
@@ -67,7 +67,7 @@ def can_run(*tensors: Tensor) -> bool:
         or torch._C._functorch.peek_interpreter_stack() is not None
         or not tensors[0].is_cpu
         or autocast(tensors[0].device)
-        or any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)  # type: ignore[no-untyped-call]
+        or has_tangent(*tensors)
     )
 
 

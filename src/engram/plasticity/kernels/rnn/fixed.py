@@ -19,10 +19,11 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
 from torch.compiler import is_compiling
 
 from engram.plasticity.kernels.layout import weight_gradient
+from engram.plasticity.kernels.plain_gradients import has_tangent
 from engram.plasticity.scan import plastic_scan
 from engram.plasticity.state import PlasticState
 
@@ -68,8 +69,7 @@ def fixed_scan(
     """As ``plastic_scan`` without plasticity, for tensors on the CPU and with tanh or relu as the nonlinearity."""
     # What this derivative does not know: compilers see the loop itself, and derivatives in forward mode.
     tensors = drive, weight, state.hidden
-    dual = any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)  # type: ignore[no-untyped-call]
-    if is_compiling() or dual or not len(drive):
+    if is_compiling() or has_tangent(*tensors) or not len(drive):
         return plastic_scan(drive, weight, None, None, state, clamp=clamp, nonlinearity=nonlinearity)
     outputs: Tensor = _Scan.apply(drive, weight, state.hidden, clamp, nonlinearity is torch.relu)  # type: ignore[no-untyped-call]
     return outputs, state._replace(hidden=outputs[-1].clone())

@@ -347,8 +347,8 @@ experiment = Experiment(
     momentum by 1.5 points in 400 steps, which took 40 seeds to decide {cifar-momentum-gain}, and only .4 points above
     that with a scalar {cifar-momentum-control}, but in ten epochs (preset large) by .3 points, and a scalar by .8,
     which five seeds leave open; a step takes 1 to 2 % longer with them {overhead-momentum} {overhead-adam}; at one rate
-    they balance a pole no longer than Adam alone {pole-gain} and than scalars do {pole-control}; with five seeds, each
-    at its best rate, it is open whether they balance it longer {pole-gain-tuned}, and at the end of training at one
-    rate for 418 steps, where Adam alone reaches 475 of 500. So let the learning rate decay before you try a matrix on
-    badly conditioned problems with noisy gradients, and on ordinary networks tune it first.""",
+    they balance a pole no longer than Adam alone {pole-gain} and than scalars do {pole-control}, and at the end of
+    training for 418 steps, where Adam alone reaches 475 of 500; whether they balance it longer with each at its best
+    rate, five seeds leave open {pole-gain-tuned}. So let the learning rate decay before you try a matrix on badly
+    conditioned problems with noisy gradients, and on ordinary networks tune it first.""",
 )
